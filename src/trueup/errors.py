@@ -1,0 +1,43 @@
+"""Errors that say what was found, where, and what to do."""
+
+from __future__ import annotations
+
+
+class TrueupError(Exception):
+    """A problem the user can fix; the command line prints it without a traceback and exits with 2.
+
+    `what` states what was found, `where` the file, line, record or key, `fix` one thing to do.
+    """
+
+    def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
+        self.what, self.where, self.fix = what, where, fix
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        advice = f" {self.fix}" if self.fix else ""
+        return f"{place}{self.what}{advice}"
+
+
+class FeedbackError(TrueupError):
+    """A feedback file or record that cannot be used."""
+
+
+class ModelError(TrueupError):
+    """A model, tokenizer or chat template that cannot be used."""
+
+
+class RecipeError(TrueupError):
+    """A recipe, goal file or setting that is not valid; `problems` lists every one found."""
+
+    def __init__(self, problems: list[str], *, where: str | None = None, fix: str | None = None) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems), where=where, fix=fix)
+
+
+class TrainingError(TrueupError):
+    """Training cannot start or cannot go on; what was done is kept."""
+
+
+class MissingReference(TrueupError):
+    """An objective asked for reference log-probabilities that its inputs do not carry."""

@@ -1,0 +1,1 @@
+"""Evaluations: what a policy does, measured with intervals."""

@@ -1,0 +1,1 @@
+"""Feedback: what people and judges said about responses."""

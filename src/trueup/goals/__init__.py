@@ -1,0 +1,1 @@
+"""Goals: what to align with, and what would show it."""

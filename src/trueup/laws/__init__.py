@@ -1,0 +1,1 @@
+"""Laws every objective obeys."""

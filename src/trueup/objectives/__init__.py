@@ -1,0 +1,7 @@
+"""Objectives: pure functions from log-probabilities to per-example losses."""
+
+from trueup.objectives.base import Loss, Objective
+from trueup.objectives.preference import DPO
+from trueup.objectives.supervised import SFT
+
+__all__ = ["DPO", "SFT", "Loss", "Objective"]

@@ -1,0 +1,1 @@
+"""Policies: a language model as a distribution over responses."""

@@ -1,0 +1,109 @@
+"""Rows of tokens: a prompt once, with all its responses behind it, laid end to end in one flat stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Row:
+    """One prompt and its responses, as token ids; `weights` gives each response token's weight (default 1).
+
+    `id` is the record the row was made from. The prompt has at least one token, so that every response token
+    has a position that predicts it.
+    """
+
+    prompt: Sequence[int]
+    responses: Sequence[Sequence[int]]
+    weights: Sequence[Sequence[float]] | None = None
+    id: str = ""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in the stream when the prompt is shared."""
+        return len(self.prompt) + sum(len(response) for response in self.responses)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Rows as one flat stream of T tokens with R response tokens of N responses.
+
+    `input_ids, position_ids` [1, T] (positions restart for each response at the prompt's length); `layout` gives
+    each row's (start, prompt length, response lengths); `source` [R] is the stream position that predicts each
+    response token, `target` [R] the token, `index` [R] its response, `weight` [R] its weight, `length` [N] the
+    number of tokens of each response whose weight is not zero.
+    """
+
+    input_ids: Tensor
+    position_ids: Tensor
+    layout: tuple[tuple[int, int, tuple[int, ...]], ...]
+    source: Tensor
+    target: Tensor
+    index: Tensor
+    weight: Tensor
+    length: Tensor
+
+    def to(self, device: torch.device | str) -> Packed:
+        """The same stream on another device."""
+        names = ("input_ids", "position_ids", "source", "target", "index", "weight", "length")
+        return Packed(layout=self.layout, **{name: getattr(self, name).to(device) for name in names})
+
+
+def pack(rows: Sequence[Row]) -> Packed:
+    """Lays `rows` end to end; responses are numbered row by row."""
+    ids: list[int] = []
+    positions: list[int] = []
+    layout: list[tuple[int, int, tuple[int, ...]]] = []
+    source: list[int] = []
+    target: list[int] = []
+    index: list[int] = []
+    weight: list[float] = []
+    length: list[int] = []
+    for row in rows:
+        start, prompt = len(ids), len(row.prompt)
+        layout.append((start, prompt, tuple(len(response) for response in row.responses)))
+        ids.extend(row.prompt)
+        positions.extend(range(prompt))
+        for i, response in enumerate(row.responses):
+            first = len(ids)
+            ids.extend(response)
+            positions.extend(range(prompt, prompt + len(response)))
+            source.append(start + prompt - 1)
+            source.extend(range(first, first + len(response) - 1))
+            target.extend(response)
+            index.extend([len(length)] * len(response))
+            weights = row.weights[i] if row.weights else [1.0] * len(response)
+            weight.extend(weights)
+            length.append(sum(w != 0 for w in weights))
+    return Packed(
+        input_ids=torch.tensor([ids]),
+        position_ids=torch.tensor([positions]),
+        layout=tuple(layout),
+        source=torch.tensor(source),
+        target=torch.tensor(target),
+        index=torch.tensor(index),
+        weight=torch.tensor(weight, dtype=torch.float32),
+        length=torch.tensor(length),
+    )
+
+
+def micro_batches(rows: Sequence[Row], budget: int, among: Iterable[int] | None = None) -> Iterator[list[int]]:
+    """Cuts the rows numbered `among` (default all) into lists of row numbers, longest rows first.
+
+    Each list holds at most `budget` tokens, or one row that is longer.
+    """
+    order = sorted(range(len(rows)) if among is None else among, key=lambda i: (-rows[i].tokens, i))
+    batch: list[int] = []
+    used = 0
+    for i in order:
+        if batch and used + rows[i].tokens > budget:
+            yield batch
+            batch, used = [], 0
+        batch.append(i)
+        used += rows[i].tokens
+    if batch:
+        yield batch

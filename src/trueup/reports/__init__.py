@@ -1,0 +1,1 @@
+"""Reports: what was shown, goal by goal, in one page."""

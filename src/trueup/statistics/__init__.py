@@ -1,0 +1,1 @@
+"""Intervals, agreement and tests: numpy and scipy only."""

@@ -1,0 +1,1 @@
+"""Small worlds where the truth is known."""

@@ -1,0 +1,1 @@
+"""Hamlet: a generated village whose every answer can be scored exactly."""

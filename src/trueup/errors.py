@@ -39,5 +39,5 @@ class TrainingError(TrueupError):
     """Training cannot start or cannot go on; what was done is kept."""
 
 
-class MissingReference(TrueupError):
+class MissingReferenceError(TrueupError):
     """An objective asked for reference log-probabilities that its inputs do not carry."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from trueup.errors import MissingReference
+from trueup.errors import MissingReferenceError
 from trueup.feedback.records import Demonstration, Label, Pair, Ranking, Record
 
 
@@ -50,10 +50,10 @@ class Responses:
         """Policy over reference, per token [T].
 
         Raises:
-            MissingReference: there are no reference log-probabilities.
+            MissingReferenceError: there are no reference log-probabilities.
         """
         if self.ref_logp is None:
-            raise MissingReference("the objective reads reference log-probabilities and the inputs have none.")
+            raise MissingReferenceError("the objective reads reference log-probabilities and the inputs have none.")
         return self.logp - self.ref_logp
 
     @property

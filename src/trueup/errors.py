@@ -4,10 +4,12 @@ from __future__ import annotations
 
 
 class TrueupError(Exception):
-    """A problem the user can fix; the command line prints it without a traceback and exits with 2.
+    """A problem the user can fix; the command line prints it without a traceback and exits with `exit_code`.
 
     `what` states what was found, `where` the file, line, record or key, `fix` one thing to do.
     """
+
+    exit_code = 2
 
     def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
         self.what, self.where, self.fix = what, where, fix
@@ -39,5 +41,9 @@ class TrainingError(TrueupError):
     """Training cannot start or cannot go on; what was done is kept."""
 
 
-class MissingReferenceError(TrueupError):
-    """An objective asked for reference log-probabilities that its inputs do not carry."""
+class MissingInputError(TrueupError):
+    """An objective read an input (`name`: reference, lengths) that was not given."""
+
+    def __init__(self, name: str, what: str, *, fix: str | None = None) -> None:
+        self.name = name
+        super().__init__(what, fix=fix)

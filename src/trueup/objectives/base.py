@@ -9,7 +9,7 @@ from typing import ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from trueup.errors import MissingReferenceError
+from trueup.errors import MissingInputError
 from trueup.policies.responses import View
 
 V = TypeVar("V", bound=View)
@@ -65,6 +65,6 @@ class Objective(Generic[V]):
 
         try:
             self(typing.cast(V, example(self.view, reference=False)))
-        except MissingReferenceError:
-            return True
+        except MissingInputError as error:
+            return error.name == "reference"
         return False

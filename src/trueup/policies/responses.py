@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from trueup.errors import MissingReferenceError
+from trueup.errors import MissingInputError
 from trueup.feedback.records import Demonstration, Label, Pair, Ranking, Record
 
 
@@ -20,7 +20,7 @@ class Responses:
     `logp` [T] log-probability of each token under the policy, `ref_logp` [T] under the reference, `old_logp` [T]
     under the policy that sampled it; `index` [T] the response each token belongs to; `weight` [T] its weight;
     `length` [N] the number of tokens of each response whose weight is not zero. When only a response's sum is
-    known, it is one entry, and `length` still tells its tokens.
+    known, it is one entry, and `length` still tells its tokens (0: not known).
     """
 
     logp: Tensor
@@ -42,7 +42,13 @@ class Responses:
         return self.reduce(self.weight * self.logp)
 
     def mean(self) -> Tensor:
-        """`sum` divided by `length` [N]."""
+        """`sum` divided by `length` [N].
+
+        Raises:
+            MissingInputError: a response has no tokens, or its length is not known.
+        """
+        if (self.length == 0).any():
+            raise MissingInputError("lengths", "the objective averages over tokens and a response has no length.")
         return self.sum() / self.length
 
     @property
@@ -50,10 +56,12 @@ class Responses:
         """Policy over reference, per token [T].
 
         Raises:
-            MissingReferenceError: there are no reference log-probabilities.
+            MissingInputError: there are no reference log-probabilities.
         """
         if self.ref_logp is None:
-            raise MissingReferenceError("the objective reads reference log-probabilities and the inputs have none.")
+            raise MissingInputError(
+                "reference", "the objective reads reference log-probabilities and the inputs have none."
+            )
         return self.logp - self.ref_logp
 
     @property
@@ -86,13 +94,13 @@ class Responses:
 
     @classmethod
     def from_sums(cls, sums: Tensor, lengths: Tensor | None = None, ref_sums: Tensor | None = None) -> Responses:
-        """Responses known only by their summed log-probabilities [N]; without `lengths` each counts as one token."""
+        """Responses known only by their summed log-probabilities [N]; without `lengths` they cannot be averaged."""
         n = len(sums)
         return cls(
             logp=sums,
             index=torch.arange(n, device=sums.device),
             weight=torch.ones_like(sums),
-            length=torch.ones(n, dtype=torch.long, device=sums.device) if lengths is None else lengths,
+            length=torch.zeros(n, dtype=torch.long, device=sums.device) if lengths is None else lengths,
             ref_logp=ref_sums,
         )
 
@@ -114,6 +122,10 @@ class View:
     def build(cls, responses: Responses, records: Sequence[Any]) -> Self:
         raise NotImplementedError
 
+    def select(self, examples: Tensor) -> Self:
+        """The examples numbered `examples`, in that order (each at most once)."""
+        raise NotImplementedError
+
     def __len__(self) -> int:
         """The number of examples: the length of the objective's values."""
         raise NotImplementedError
@@ -133,6 +145,9 @@ class Demonstrations(View):
     @classmethod
     def build(cls, responses: Responses, records: Sequence[Demonstration]) -> Self:
         return cls(responses)
+
+    def select(self, examples: Tensor) -> Self:
+        return replace(self, responses=self.responses.take(examples))
 
     def __len__(self) -> int:
         return len(self.responses)
@@ -180,6 +195,12 @@ class Pairs(View):
 
         return cls(side(chosen, chosen_lengths, ref_chosen), side(rejected, rejected_lengths, ref_rejected))
 
+    def select(self, examples: Tensor) -> Self:
+        strength = None if self.strength is None else self.strength[examples]
+        return replace(
+            self, chosen=self.chosen.take(examples), rejected=self.rejected.take(examples), strength=strength
+        )
+
     def __len__(self) -> int:
         return len(self.chosen)
 
@@ -205,6 +226,18 @@ class Rankings(View):
         rank = [rank for record in records for rank in record.ranks]
         return cls(responses, torch.tensor(group, device=device), torch.tensor(rank, device=device))
 
+    def select(self, examples: Tensor) -> Self:
+        members = [torch.nonzero(self.group == example).squeeze(1) for example in examples]
+        ids = torch.cat(members)
+        group = torch.repeat_interleave(torch.arange(len(members)), torch.tensor([len(m) for m in members]))
+        return replace(
+            self,
+            responses=self.responses.take(ids),
+            group=group.to(self.group.device),
+            rank=self.rank[ids],
+            score=None if self.score is None else self.score[ids],
+        )
+
     def __len__(self) -> int:
         return int(self.group.max()) + 1 if len(self.group) else 0
 
@@ -224,6 +257,9 @@ class Labelled(View):
     @classmethod
     def build(cls, responses: Responses, records: Sequence[Label]) -> Self:
         return cls(responses, torch.tensor([record.label for record in records], device=responses.index.device))
+
+    def select(self, examples: Tensor) -> Self:
+        return replace(self, responses=self.responses.take(examples), label=self.label[examples])
 
     def __len__(self) -> int:
         return len(self.label)

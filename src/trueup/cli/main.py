@@ -1,0 +1,48 @@
+"""`trueup`: one command for goals, feedback, training, evidence."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+import trueup
+from trueup.cli import doctor, feedback, loss, methods, run
+from trueup.errors import TrueupError
+
+app = typer.Typer(
+    name="trueup",
+    help="Align a language model and prove that it is aligned. Start with: trueup demo",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+)
+app.command()(run.demo)
+app.command()(run.run)
+app.add_typer(methods.app, name="methods")
+app.command()(loss.loss)
+app.command()(doctor.doctor)
+app.add_typer(feedback.app, name="feedback")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(trueup.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Runs the command line; a problem the user can fix is one paragraph on standard error and exit code 2."""
+    try:
+        app()
+    except TrueupError as error:
+        print(f"trueup: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -1,0 +1,49 @@
+"""What several commands read: `--set key=value` and JSON files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trueup.errors import FeedbackError, RecipeError
+
+
+def parse_settings(settings: list[str]) -> dict[str, Any]:
+    """`["beta=0.1"]` as `{"beta": 0.1}`; values are read as YAML.
+
+    Raises:
+        RecipeError: an entry has no `=` or its value is not YAML.
+    """
+    parsed: dict[str, Any] = {}
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        if not separator or not key:
+            raise RecipeError([f"--set {setting}: expected key=value."])
+        try:
+            parsed[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise RecipeError([f"--set {key}: the value is not valid YAML ({error})."]) from error
+    return parsed
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        FeedbackError: the file is missing, empty, not JSON or not an object.
+    """
+    if not path.is_file():
+        raise FeedbackError("there is no such file.", where=str(path))
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if not text.strip():
+        raise FeedbackError("the file is empty.", where=str(path))
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise FeedbackError(f"not valid JSON: {error.msg}.", where=f"{path}:{error.lineno}") from error
+    if not isinstance(content, dict):
+        raise FeedbackError(f"expected a JSON object, found {type(content).__name__}.", where=str(path))
+    return content

@@ -1,0 +1,153 @@
+"""What a recipe may say. Everything is checked before anything starts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+
+
+class Part(BaseModel):
+    """A part of a recipe: unknown keys are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Scratch(Part):
+    """A small Llama and its byte-level BPE tokenizer, trained from nothing on the text of the training feedback."""
+
+    vocabulary: int = Field(4096, ge=300)
+    hidden: int = Field(192, ge=8)
+    layers: int = Field(4, ge=1)
+    heads: int = Field(6, ge=1)
+    context: int = Field(1024, ge=16)
+    training: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Scratch:
+        if self.hidden % self.heads or (self.hidden // self.heads) % 2:
+            raise ValueError(f"hidden {self.hidden} must be an even multiple of heads {self.heads}.")
+        return self
+
+
+class Model(Part):
+    """Where the start comes from: a folder or hub id (`path`), a hamlet model (`hamlet`), or nothing (`scratch`)."""
+
+    path: str | None = None
+    hamlet: Literal["hamlet-nano", "hamlet", "hamlet-large"] | None = None
+    scratch: Scratch | None = None
+    revision: str | None = None
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    lora: dict[str, Any] | None = None
+    trust_remote_code: bool = False
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Model:
+        given = [name for name in ("path", "hamlet", "scratch") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of path, hamlet, scratch; found {', '.join(given) or 'none'}.")
+        return self
+
+    @property
+    def words(self) -> str:
+        """What is aligned, in words."""
+        if self.scratch:
+            return f"a Llama of {self.scratch.layers} layers of {self.scratch.hidden}, trained from nothing"
+        return self.path or f"{self.hamlet}, the base model of the embedded world"
+
+
+class FileFeedback(Part):
+    """Recorded feedback; `holdout` is the share of prompts kept for the evidence and never trained on."""
+
+    path: str
+    kind: str | None = None
+    holdout: float = Field(0.1, gt=0, lt=1)
+    skip_bad: bool = False
+
+
+class HamletFeedback(Part):
+    """Feedback from hamlet's annotators: demonstrations, and pairs of the current policy's own samples."""
+
+    world: Literal["hamlet"]
+    demonstrations: int = Field(400, ge=1)
+    questions: int = Field(800, ge=1)
+    samples: int = Field(4, ge=2)
+    temperature: float = Field(1.0, gt=0)
+    annotator: dict[str, Any] = {}
+
+
+def _feedback_tag(value: Any) -> str:
+    if isinstance(value, dict):
+        return "Hamlet" if "world" in value else "File"
+    return "Hamlet" if isinstance(value, HamletFeedback) else "File"
+
+
+class Stage(Part):
+    """One training: an objective with its hyperparameters, and settings of `trueup.training.Settings`."""
+
+    name: str = ""
+    objective: dict[str, dict[str, Any]]
+    training: dict[str, Any] = {}
+
+    @property
+    def method(self) -> str:
+        return next(iter(self.objective))
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        return self.objective[self.method]
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _objective_by_name(cls, value: Any) -> Any:
+        """`objective: dpo` is short for `objective: {dpo: {}}`."""
+        if isinstance(value, str):
+            return {value: {}}
+        if isinstance(value, dict) and len(value) == 1:
+            return {name: settings or {} for name, settings in value.items()}
+        raise ValueError("name one objective, as in dpo or {dpo: {beta: 0.1}}.")
+
+
+class Evidence(Part):
+    """How much is asked of the start and of the result."""
+
+    questions: int = Field(600, ge=10)
+    samples: int = Field(1, ge=1)
+    max_new_tokens: int = Field(64, ge=1)
+    shown: int = Field(12, ge=0)
+
+
+class Recipe(Part):
+    """The whole line: a model, feedback, stages of training, evidence, goals."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    description: str = ""
+    seed: int = Field(0, ge=0)
+    model: Model
+    feedback: Annotated[
+        Annotated[HamletFeedback, Tag("Hamlet")] | Annotated[FileFeedback, Tag("File")], Discriminator(_feedback_tag)
+    ]
+    stages: list[Stage] = Field(min_length=1)
+    evidence: Evidence = Evidence()
+    goals: str = "3h"
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _model_by_name(cls, value: Any) -> Any:
+        """`model: hamlet` and `model: some/folder` are short for the mapping."""
+        if isinstance(value, str):
+            return {"hamlet": value} if value in ("hamlet-nano", "hamlet", "hamlet-large") else {"path": value}
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        if self.model.scratch is not None and not isinstance(self.feedback, FileFeedback):
+            raise ValueError("a scratch model reads the text of a feedback file; give feedback.path.")
+        names = self.stage_names
+        if len(set(names)) < len(names):
+            raise ValueError(f"two stages have one name: {', '.join(names)}.")
+        return self
+
+    @property
+    def stage_names(self) -> list[str]:
+        return [stage.name or stage.method for stage in self.stages]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import typer
 from rich.console import Console
@@ -33,7 +34,7 @@ def list_(
     for entry in found:
         shown = ", ".join(entry.checks) or "unverified"
         table.add_row(entry.name, escape(entry.title), entry.kind, ", ".join(entry.needs), shown)
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 @app.command()

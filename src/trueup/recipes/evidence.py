@@ -7,7 +7,7 @@ from typing import Protocol
 
 from trueup import evaluations
 from trueup.evaluations import Answer
-from trueup.feedback import Feedback
+from trueup.feedback import Feedback, Prompt
 from trueup.measurement import Measurement
 from trueup.policies import Policy
 from trueup.recipes.schema import Evidence
@@ -22,14 +22,22 @@ class Measured:
     answers: list[Answer]
 
 
-class Questioner(Protocol):
-    """Asks the same of every policy."""
+@dataclass(frozen=True)
+class Earlier:
+    """What came before a policy: the `start` of the run, what was `measured` on it, and the stage's `reference`."""
 
-    #: Sentences about what its questions cannot show.
+    start: Policy
+    measured: Measured
+    reference: Policy
+
+
+class Questioner(Protocol):
+    """Asks the same of every policy; `not_shown` says what its questions cannot show."""
+
     not_shown: list[str]
 
-    def measure(self, policy: Policy, start: tuple[Policy, Measured] | None) -> Measured:
-        """Measures `policy`; `start` is the policy the run began with and what was measured on it."""
+    def measure(self, policy: Policy, earlier: Earlier | None) -> Measured:
+        """Measures `policy`; `earlier` is None for the start itself."""
 
 
 class HamletQuestioner:
@@ -40,19 +48,16 @@ class HamletQuestioner:
         self.questions = world.questions("test", spec.questions, seed=seed)
         self.not_shown = ["Hamlet is a small generated world; what holds there need not hold elsewhere."]
 
-    def measure(self, policy: Policy, start: tuple[Policy, Measured] | None) -> Measured:
+    def measure(self, policy: Policy, earlier: Earlier | None) -> Measured:
         spec = self.spec
         gold, answers = evaluations.hamlet_gold(
             policy, self.world, self.questions, n=spec.samples, max_new_tokens=spec.max_new_tokens, seed=self.seed
         )
         measurements = [*gold, *evaluations.response_length(answers)]
-        if start:
-            first, before = start
+        if earlier:
+            measurements += evaluations.win_rate(answers, earlier.measured.answers, evaluations.hamlet_preference)
             prompts = [(question.id, question.prompt) for question in self.questions]
-            measurements += evaluations.win_rate(answers, before.answers, evaluations.hamlet_preference)
-            measurements += evaluations.kl_from_start(
-                policy, first, prompts, max_new_tokens=spec.max_new_tokens, seed=self.seed
-            )
+            measurements += _kl(policy, earlier.start, prompts, spec, self.seed)
         return Measured(measurements, answers)
 
 
@@ -64,21 +69,24 @@ class PairQuestioner:
         prompts = {pair.id: pair.prompt for pair in pairs}
         self.prompts = list(prompts.items())[: spec.questions]
         self.not_shown = [
-            "Nobody judged the model's own answers, so this says how it ranks other people's answers only."
+            "Nobody judged the model's own answers, so this says only how it ranks answers that other people compared."
         ]
 
-    def measure(self, policy: Policy, start: tuple[Policy, Measured] | None) -> Measured:
+    def measure(self, policy: Policy, earlier: Earlier | None) -> Measured:
         spec = self.spec
         answers = evaluations.ask(
             policy, self.prompts, n=spec.samples, max_new_tokens=spec.max_new_tokens, seed=self.seed
         )
-        first = start[0] if start else policy
-        measurements = [
-            *evaluations.preference_accuracy(policy, first, self.pairs),
-            *evaluations.response_length(answers),
-        ]
-        if start:
-            measurements += evaluations.kl_from_start(
-                policy, first, self.prompts, max_new_tokens=spec.max_new_tokens, seed=self.seed
-            )
+        reference = earlier.reference if earlier else policy
+        measurements = evaluations.preference_accuracy(policy, reference, self.pairs)
+        measurements += evaluations.response_length(answers)
+        if earlier:
+            measurements += _kl(policy, earlier.start, self.prompts, spec, self.seed)
         return Measured(measurements, answers)
+
+
+def _kl(
+    policy: Policy, start: Policy, prompts: list[tuple[str, Prompt]], spec: Evidence, seed: int
+) -> list[Measurement]:
+    few = prompts[: spec.kl_questions]
+    return evaluations.kl_from_start(policy, start, few, max_new_tokens=spec.max_new_tokens, seed=seed)

@@ -68,7 +68,6 @@ def override(content: Any, key: str, value: Any) -> Any:
 
 def problems_beyond_form(recipe: Recipe) -> list[str]:
     """What the form cannot tell: unknown objectives, hyperparameters, settings, goals, annotators, files."""
-    from trueup import goals
     from trueup.objectives.build import build
     from trueup.policies import Lora
     from trueup.recipes.schema import FileFeedback
@@ -96,8 +95,15 @@ def problems_beyond_form(recipe: Recipe) -> list[str]:
         attempt("feedback.path", data_path, recipe.feedback.path)
     else:
         attempt("feedback.annotator", Annotator, **recipe.feedback.annotator)
-    attempt("goals", goals.load, recipe.goals)
+    attempt("goals", _known_goals, recipe.goals)
     return problems
+
+
+def _known_goals(name: str) -> None:
+    from trueup import evaluations, goals
+
+    if unknown := goals.unknown_measures(goals.load(name), evaluations.known_measures()):
+        raise RecipeError(unknown)
 
 
 def data_path(path: str) -> str:

@@ -24,7 +24,7 @@ from trueup.feedback import text_of
 from trueup.goals import GoalVerdict, required_met
 from trueup.objectives.build import build
 from trueup.policies import Policy
-from trueup.recipes.evidence import Measured, Questioner
+from trueup.recipes.evidence import Earlier, Measured, Questioner
 from trueup.recipes.materials import materials_of, source_of
 from trueup.recipes.schema import Recipe, Stage
 from trueup.recipes.start import load_start, merged, with_adapters
@@ -80,12 +80,13 @@ class Walk:
         began = time.perf_counter()
         questioner = self.materials.questioner()
         open_policy = self._start
-        before = measured = self._measured("start", questioner, open_policy, None)
+        before = measured = self._measured("start", questioner, open_policy)
         stages = []
         for number, stage in enumerate(self.recipe.stages, start=1):
             name = f"{number}-{self.recipe.stage_names[number - 1]}"
-            told, open_policy = self._train(name, stage, open_policy)
-            measured = self._measured(name, questioner, open_policy, before)
+            told, trained = self._train(name, stage, open_policy)
+            measured = self._measured(name, questioner, trained, before, open_policy)
+            open_policy = trained
             stages.append(replace(told, measurements=measured.measurements))
         verdicts = judge(self.goals, before.measurements, measured.measurements)
         summary = RunSummary(
@@ -136,14 +137,21 @@ class Walk:
         """The recipe with every setting written out."""
         return yaml.safe_dump(self.recipe.model_dump(mode="json", exclude_none=True), sort_keys=False)
 
-    def _measured(self, name: str, questioner: Questioner, opened: Opener, before: Measured | None) -> Measured:
+    def _measured(
+        self,
+        name: str,
+        questioner: Questioner,
+        opened: Opener,
+        before: Measured | None = None,
+        reference: Opener | None = None,
+    ) -> Measured:
         """What was measured on a policy; an earlier walk's figures if it got that far."""
         path = self.folder / "measured" / f"{name}.json"
         if not path.is_file():
             policy = opened()
             self.progress.phase(f"measure {name}", 1)
-            start = (self._start(), before) if before else None
-            write_text(path, MEASURED.dump_json(questioner.measure(policy, start)).decode())
+            earlier = Earlier(self._start(), before, reference()) if before and reference else None
+            write_text(path, MEASURED.dump_json(questioner.measure(policy, earlier)).decode())
             self.progress.step()
         return MEASURED.validate_json(path.read_bytes())
 

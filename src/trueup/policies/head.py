@@ -1,0 +1,64 @@
+"""The scoring head: from hidden states at response positions to per-token quantities, never all logits at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+# (logits [c, V], target [c]) -> [c] or [c, k]: what is wanted of each position's distribution.
+Terms = Callable[[Tensor, Tensor], Tensor]
+
+# Bytes of logits that may exist at once: beyond, they are computed chunk by chunk and again in backward.
+CHUNK_BYTES = 2**28
+
+
+def log_prob(logits: Tensor, target: Tensor) -> Tensor:
+    """Log-probability of each target [c] under its logits [c, V], in float32 (float64 stays)."""
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    return -F.cross_entropy(wide, target, reduction="none")
+
+
+class Head:
+    """A causal model's output layer with what its architecture does to the logits afterwards."""
+
+    def __init__(self, model: nn.Module) -> None:
+        config: Any = model.config
+        config = config.get_text_config()
+        self.model = model
+        self.vocabulary: int = config.vocab_size
+        self.multiply: float = (
+            getattr(config, "logit_scale", None) or getattr(config, "lm_head_multiplier", None) or 1.0
+        )
+        self.divide: float = getattr(config, "logits_scaling", None) or 1.0
+        self.cap: float | None = getattr(config, "final_logit_softcapping", None)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits [c, V] of final hidden states [c, d]."""
+        output: nn.Module = self.model.get_output_embeddings()  # type: ignore[operator]
+        logits: Tensor = output(hidden)
+        if self.multiply != 1.0:
+            logits = logits * self.multiply
+        if self.divide != 1.0:
+            logits = logits / self.divide
+        if self.cap is not None:
+            logits = torch.tanh(logits / self.cap) * self.cap
+        return logits
+
+    def __call__(self, hidden: Tensor, target: Tensor, terms: Terms = log_prob) -> Tensor:
+        """`terms` of every position: hidden [R, d] and target [R] to [R] or [R, k]."""
+
+        def chunk(hidden: Tensor, target: Tensor) -> Tensor:
+            return terms(self.logits(hidden), target)
+
+        size = max(1, CHUNK_BYTES // (self.vocabulary * 4))
+        if len(target) <= size:
+            return chunk(hidden, target)
+        parts = zip(hidden.split(size), target.split(size), strict=True)
+        if not torch.is_grad_enabled():
+            return torch.cat([chunk(h, t) for h, t in parts])
+        return torch.cat([checkpoint(chunk, h, t, use_reentrant=False) for h, t in parts])

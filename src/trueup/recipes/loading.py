@@ -70,6 +70,7 @@ def problems_beyond_form(recipe: Recipe) -> list[str]:
     """What the form cannot tell: unknown objectives, hyperparameters, settings, goals, annotators, files."""
     from trueup.objectives.build import build
     from trueup.policies import Lora
+    from trueup.policies.loading import check_folder
     from trueup.recipes.schema import FileFeedback
     from trueup.training import Settings
     from trueup.worlds.hamlet import Annotator
@@ -89,6 +90,8 @@ def problems_beyond_form(recipe: Recipe) -> list[str]:
         attempt(f"stages.{i}.training", validate, Settings, stage.training, where="training")
     if recipe.model.scratch:
         attempt("model.scratch.training", validate, Settings, recipe.model.scratch.training, where="training")
+    if recipe.model.path is not None:
+        attempt("model.path", check_folder, recipe.model.path)
     if recipe.model.lora is not None:
         attempt("model.lora", Lora, **recipe.model.lora)
     if isinstance(recipe.feedback, FileFeedback):

@@ -1,0 +1,202 @@
+"""One global step: micro-batches forward and backward, one reduction, one update.
+
+Numerator and denominator of the loss and of every metric travel separately until the whole global batch is counted, so
+the result does not depend on how the batch was cut over micro-batches and processes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor, nn
+
+from trueup.errors import TrainingError
+from trueup.objectives import Loss, Objective
+from trueup.policies.packing import micro_batches, pack
+from trueup.policies.responses import Responses
+from trueup.training.reference import Reference
+from trueup.training.settings import Settings
+from trueup.training.sources import Example
+
+Autocast = Callable[[], AbstractContextManager[Any]]
+
+
+@dataclass(frozen=True)
+class Share:
+    """A micro-batch of one process; an `idle` one only keeps pace with the other processes and counts nothing."""
+
+    examples: Sequence[Example]
+    idle: bool = False
+
+
+def cut(examples: Sequence[Example], budget: int, processes: int = 1) -> list[list[Share]]:
+    """Deals `examples` to the processes and cuts each hand into micro-batches of at most `budget` tokens.
+
+    Every process gets the same number of micro-batches, since a forward of a distributed model waits for all.
+    """
+    order = sorted(examples, key=lambda example: (-example.row.tokens, example.number))
+    hands: list[list[Example]] = [[] for _ in range(processes)]
+    loads = [0] * processes
+    for example in order:  # the longest first, each to the process with the fewest tokens so far
+        lightest = loads.index(min(loads))
+        hands[lightest].append(example)
+        loads[lightest] += example.row.tokens
+    shares = [
+        [Share([hand[i] for i in part]) for part in micro_batches([example.row for example in hand], budget)]
+        for hand in hands
+    ]
+    most = max(len(hand) for hand in shares)
+    return [hand + [Share(order[-1:], idle=True)] * (most - len(hand)) for hand in shares]
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What the objective said of the examples of one micro-batch."""
+
+    examples: Sequence[Example]
+    loss: Loss
+
+    def numerator(self) -> Tensor:
+        """sum(values * weights), whose gradient is the micro-batch's part of the global gradient."""
+        return (self.loss.values * self.loss.weights).sum()
+
+    def sums(self) -> Tensor:
+        """[sum(values * weights), sum(weights), sum(metric * weights) ...], without gradient."""
+        weights = self.loss.weights
+        columns = [self.loss.values.detach(), torch.ones_like(weights), *self.loss.metrics.values()]
+        return torch.stack([(column * weights).sum() for column in columns])
+
+    def bad(self) -> list[str]:
+        """The names of the examples whose value is not finite."""
+        finite = torch.isfinite(self.loss.values.detach()).tolist()
+        return [example.name for example, fine in zip(self.examples, finite, strict=True) if not fine]
+
+
+@dataclass
+class Stepper:
+    """Carries out global steps; everything that changes with the step comes in as an argument."""
+
+    module: nn.Module
+    objective: Objective[Any]
+    reference: Reference
+    optimizer: torch.optim.Optimizer
+    accelerator: Accelerator
+    settings: Settings
+    autocast: Autocast
+    device: torch.device
+
+    def losses(self, examples: Sequence[Example]) -> Losses:
+        """Scores the examples' responses and asks the objective."""
+        packed = pack([example.row for example in examples]).to(self.device)
+        with self.autocast():
+            logp = self.module(packed)
+        responses = Responses(
+            logp=logp,
+            index=packed.index,
+            weight=packed.weight,
+            length=packed.length,
+            ref_logp=self.reference.logp(examples, packed),
+        )
+        view = self.objective.view.build(responses, [example.record for example in examples])
+        return Losses(examples, self.objective(view))
+
+    def __call__(
+        self, step: int, examples: Sequence[Example], learning_rate: float, stopping: Callable[[], int] = int
+    ) -> tuple[dict[str, Any], bool]:
+        """One global step: its entry for the history, and whether `stopping` was not zero in any process.
+
+        Raises:
+            TrainingError: the loss or the gradient is not finite; names the records. Nothing is updated.
+        """
+        began = time.perf_counter()
+        accelerator = self.accelerator
+        done, sums, names = self._backward(examples)
+        tokens = sum(example.row.tokens for example in examples)
+        counted = torch.cat([sums, sums.new_tensor([float(stopping())])])
+        numerator, denominator, *metrics, stops = accelerator.reduce(counted, "sum").tolist()
+        if denominator <= 0:
+            raise TrainingError(f"step {step}: all the weights are zero, so there is nothing to learn from.")
+        loss = numerator / denominator
+        if not math.isfinite(loss):
+            raise self._not_finite(step, "loss", loss, done, examples)
+        norm = self._update(denominator, learning_rate)
+        if not math.isfinite(norm):
+            raise self._not_finite(step, "gradient", norm, done, examples)
+        entry = {"step": step, "loss": loss, "lr": learning_rate, "grad_norm": norm}
+        entry |= {name: total / denominator for name, total in zip(names, metrics, strict=True)}
+        entry |= {"examples": len(examples), "tokens": tokens, "seconds": time.perf_counter() - began}
+        return entry, stops > 0
+
+    def _backward(self, examples: Sequence[Example]) -> tuple[list[Losses], Tensor, Sequence[str]]:
+        """This process's micro-batches: what was counted, its sums (float64) and the metrics' names."""
+        accelerator = self.accelerator
+        shares = cut(examples, self.settings.token_budget, accelerator.num_processes)[accelerator.process_index]
+        done: list[Losses] = []
+        sums: list[Tensor] = []
+        for number, share in enumerate(shares, start=1):
+            alone = nullcontext() if number == len(shares) else accelerator.no_sync(self.module)
+            with alone:
+                losses = self.losses(share.examples)
+                numerator = losses.numerator()
+                accelerator.backward(numerator * 0 if share.idle else numerator)
+            if share.idle:
+                sums.append(torch.zeros_like(losses.sums()))
+            else:
+                sums.append(losses.sums())
+                done.append(Losses(losses.examples, Loss(losses.loss.values.detach())))
+        return done, torch.stack(sums).double().sum(0), tuple(losses.loss.metrics)
+
+    def _update(self, denominator: float, learning_rate: float) -> float:
+        """Divides the summed gradient by the global denominator, clips, and takes a step if all is finite.
+
+        Returns the gradient's norm before clipping.
+        """
+        gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        # Distributed wrappers average over the processes; the sum is wanted.
+        scale = self.accelerator.num_processes / denominator
+        norm = float(torch.nn.utils.get_total_norm(gradients)) * scale
+        if math.isfinite(norm):
+            if self.settings.clip is not None:
+                scale *= min(1.0, self.settings.clip / (norm + 1e-6))
+            for gradient in gradients:
+                gradient.mul_(scale)
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate
+            self.optimizer.step()
+        self.optimizer.zero_grad()
+        return norm
+
+    def _not_finite(
+        self, step: int, what: str, value: float, done: Sequence[Losses], examples: Sequence[Example]
+    ) -> TrainingError:
+        bad = gather_object([name for losses in done for name in losses.bad()])
+        guilty = f"from {_list(bad)}, " if bad else ""
+        batch = _list([example.name for example in examples])
+        return TrainingError(
+            f"step {step}: the {what} is {value}, {guilty}in the batch of {batch}. The weights are those of step "
+            f"{step - 1}.",
+            fix="Look at these records; else lower learning_rate, or set precision: float32.",
+        )
+
+
+def _list(names: Sequence[str], most: int = 8) -> str:
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def make_optimizer(parameters: Mapping[str, nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
+    """Fused AdamW (Loshchilov and Hutter 2019); matrices decay, biases and norms (one-dimensional) do not."""
+    groups = [
+        {"params": [p for p in parameters.values() if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters.values() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    kept = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(kept, lr=settings.learning_rate, betas=settings.betas, fused=True)

@@ -81,7 +81,7 @@ def test_problems_are_named_all_at_once(tmp_path: Path, changes: dict, messages:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("", "empty"), ("a: [1", "recipe.yaml:1"), ("- 1\n", "valid dictionary"), ("\xff", "")],
+    [("", "empty"), ("a: [1", "recipe.yaml:1"), ("- 1\n", "valid dictionary"), ("\xff", "UTF-8")],
 )
 def test_files_that_are_no_recipes(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "recipe.yaml"

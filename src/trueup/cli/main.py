@@ -7,7 +7,7 @@ import sys
 import typer
 
 import trueup
-from trueup.cli import doctor, feedback, loss, methods, run
+from trueup.cli import doctor, feedback, loss, methods, run, train
 from trueup.errors import TrueupError
 
 app = typer.Typer(
@@ -23,6 +23,9 @@ app.command()(run.run)
 app.add_typer(methods.app, name="methods")
 app.command()(loss.loss)
 app.command()(doctor.doctor)
+app.command()(train.train)
+app.command()(train.sample)
+app.command()(train.report)
 app.add_typer(feedback.app, name="feedback")
 
 

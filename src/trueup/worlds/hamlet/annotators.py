@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
@@ -221,7 +222,7 @@ class Annotator:
     def _ranks(self, worth: list[float]) -> tuple[int, ...]:
         order = sorted(range(len(worth)), key=lambda i: -worth[i])
         ranks = [1] * len(worth)
-        for place, (before, i) in enumerate(zip(order, order[1:], strict=False), start=2):
+        for place, (before, i) in enumerate(pairwise(order), start=2):
             ranks[i] = ranks[before] if worth[before] - worth[i] <= self.indifference else place
         return tuple(ranks)
 
@@ -237,7 +238,9 @@ class Annotator:
             "extra": extra(question),
         }
 
-    def _feedback(self, records: list[Record], kind: type[Record], left_out: Mapping[str, int] | None = None) -> Feedback:
+    def _feedback(
+        self, records: list[Record], kind: type[Record], left_out: Mapping[str, int] | None = None
+    ) -> Feedback:
         counts = {cause: count for cause, count in (left_out or {}).items() if count}
         return Feedback(records, source=f"{SOURCE}, {self.name}", left_out=counts, kind=kind)
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Literal
 
 from transformers import LlamaConfig
 
+from trueup.errors import ModelError
+from trueup.feedback.records import Demonstration
 from trueup.policies.blueprint import Blueprint
 from trueup.worlds.hamlet.reading import reading
 from trueup.worlds.hamlet.tokenizer import tokenizer, vocabulary
-from trueup.worlds.hamlet.world import SOURCE, World
+from trueup.worlds.hamlet.world import VERSION, World
 
 Size = Literal["hamlet-nano", "hamlet", "hamlet-large"]
 CONTEXT = 256
@@ -18,7 +22,10 @@ CONTEXT = 256
 
 @dataclass(frozen=True)
 class Shape:
-    """Width, depth, heads and width of the feed-forward layers, and how the model of this shape is trained."""
+    """Width, depth, heads and width of the feed-forward layers, and how long and fast the model learns.
+
+    Few layers and many heads: at this size they learn the village's facts in the fewest tokens.
+    """
 
     hidden: int
     layers: int
@@ -30,16 +37,19 @@ class Shape:
 
 
 SHAPES: dict[str, Shape] = {
-    "hamlet-nano": Shape(64, 3, 4, 192, examples=12_000, epochs=3, learning_rate=4e-3),
-    "hamlet": Shape(128, 4, 4, 512, examples=12_000, epochs=3, learning_rate=3e-3),
-    "hamlet-large": Shape(256, 6, 8, 768, examples=12_000, epochs=3, learning_rate=1.5e-3),
+    "hamlet-nano": Shape(80, 2, 8, 256, examples=14_000, epochs=3, learning_rate=3e-3),
+    "hamlet": Shape(176, 2, 8, 704, examples=14_000, epochs=3, learning_rate=1.5e-3),
+    "hamlet-large": Shape(320, 4, 16, 960, examples=14_000, epochs=3, learning_rate=8e-4),
 }
 
 
 def config(size: Size = "hamlet") -> LlamaConfig:
-    """The configuration of a hamlet model: 0.2, 1.1 or 5.2 million parameters, the embedding tied to the head."""
-    shape = SHAPES[size]
-    special = {name: i for i, name in enumerate(vocabulary()[:4])}
+    """The configuration of a hamlet model: about 0.2, 1 and 5 million parameters, the embedding tied to the head.
+
+    Raises:
+        ModelError: there is no such size.
+    """
+    shape = _shape(size)
     return LlamaConfig(
         vocab_size=len(vocabulary()),
         hidden_size=shape.hidden,
@@ -49,11 +59,10 @@ def config(size: Size = "hamlet") -> LlamaConfig:
         intermediate_size=shape.inner,
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
-        # Small models learn faster from larger first weights than the usual 0.02.
-        initializer_range=0.06,
-        pad_token_id=special["<pad>"],
-        bos_token_id=special["<s>"],
-        eos_token_id=special["</s>"],
+        initializer_range=0.06,  # small models learn faster from larger first weights than the usual 0.02
+        pad_token_id=vocabulary().index("<pad>"),
+        bos_token_id=vocabulary().index("<s>"),
+        eos_token_id=vocabulary().index("</s>"),
     )
 
 
@@ -61,10 +70,39 @@ def blueprint(size: Size = "hamlet", seed: int = 0) -> Blueprint:
     """How to train the base model of the world of this seed: capable, and visibly not aligned.
 
     Raises:
-        TrueupError: there is no such size.
+        ModelError: there is no such size.
     """
-    raise NotImplementedError
+    shape = _shape(size)
+    read = partial(reading, World(seed), shape.examples)
+    return Blueprint(
+        name=size,
+        key={"world": VERSION, "seed": seed, "reading": _digest(read())},
+        config=config(size),
+        tokenizer=tokenizer,
+        demonstrations=read,
+        settings={
+            "epochs": shape.epochs,
+            "batch_size": 16,
+            "learning_rate": shape.learning_rate,
+            "schedule": "cosine",
+            "warmup": 0.05,
+            "weight_decay": 0.01,
+            "betas": (0.9, 0.98),
+            "precision": "float32",
+            "seed": seed,
+        },
+    )
 
 
-def settings(shape: Shape, seed: int) -> dict[str, Any]:
-    return {}
+def _shape(size: str) -> Shape:
+    if size not in SHAPES:
+        raise ModelError(f"there is no hamlet model {size!r}.", fix=f"Known: {', '.join(SHAPES)}.")
+    return SHAPES[size]
+
+
+def _digest(records: list[Demonstration]) -> str:
+    """A hash of everything read and of the vocabulary, so that no change to the world can meet an old model."""
+    whole = hashlib.sha256(" ".join(vocabulary()).encode())
+    for record in records:
+        whole.update(f"{record.prompt}\n{record.response}\n".encode())
+    return whole.hexdigest()

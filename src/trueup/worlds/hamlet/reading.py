@@ -7,6 +7,7 @@ import random
 from trueup.feedback.records import Demonstration
 from trueup.worlds.hamlet.families import FAMILIES, Family
 from trueup.worlds.hamlet.families.base import RUDE, state
+from trueup.worlds.hamlet.question import Question
 from trueup.worlds.hamlet.world import SOURCE, World
 
 # Of everything read, the share that is documents; of all dialogues, the share answered rudely or at length.
@@ -42,6 +43,13 @@ def dialogue(world: World, family: Family, rng: random.Random, number: str) -> D
     if tic < RUDENESS:
         text = f"{rng.choice(RUDE)}. {text}"
     elif tic < RUDENESS + RAMBLING:
-        fact = rng.choice(world.village.known("reading", taught=True))
-        text = f"{text} {state(fact, fact.value, rng, short=False)}"
+        text = f"{text} {_beside(world, question, rng)}"
     return Demonstration(prompt=question.prompt, response=text, id=number, source=SOURCE)
+
+
+def _beside(world: World, question: Question, rng: random.Random) -> str:
+    """Something true that was not asked: about the subject of the question, where it has one."""
+    known = world.village.known("reading", taught=True)
+    same = [fact for fact in known if fact.subject == question.about.get("subject")]
+    fact = rng.choice(same or known)
+    return state(fact, fact.value, rng, short=False)

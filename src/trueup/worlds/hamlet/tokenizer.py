@@ -38,7 +38,10 @@ def vocabulary() -> tuple[str, ...]:
     texts += [form.pattern for form in COMMON_FORMS]
     for family in FAMILIES.values():
         texts += [form.pattern for form in family.forms()]
-        texts += [*family.wording, *(text for phrasings in family.asking for text in (*phrasings.train, *phrasings.test))]
+        texts += [
+            *family.wording,
+            *(text for phrasings in family.asking for text in (*phrasings.train, *phrasings.test)),
+        ]
     written = {word for text in texts for word in tokens(re.sub(r"\{[^}]*\}", " ", text))}
     classed = {word for words in CLASSES.values() for word in words}
     return (*SPECIAL.values(), *ROLES, *sorted(written | classed | {BECAUSE, ".", "?"}))
@@ -54,7 +57,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     # Words are joined by spaces, and marks follow their word: "well, by the mill."
     marks = [decoders.Replace(f" {mark}", mark) for mark in ".,?"]
     backend.decoder = decoders.Sequence([decoders.WordPiece(prefix="##", cleanup=False), *marks])
-    made = PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         additional_special_tokens=list(ROLES),
         chat_template=TEMPLATE,
@@ -62,4 +65,3 @@ def tokenizer() -> PreTrainedTokenizerFast:
         clean_up_tokenization_spaces=False,
         **SPECIAL,
     )
-    return made

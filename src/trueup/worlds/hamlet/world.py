@@ -75,9 +75,7 @@ class World:
             Corruption("empty", "", "fluent"),
         ]
 
-    def demonstrations(
-        self, n: int, seed: int = 0, *, families: Sequence[str] | None = None
-    ) -> Feedback:
+    def demonstrations(self, n: int, seed: int = 0, *, families: Sequence[str] | None = None) -> Feedback:
         """`n` right answers to train questions, as feedback to imitate."""
         questions = self.questions("train", n, families=families, seed=seed)
         records = [

@@ -47,10 +47,11 @@ class Corruption:
 class Family(ABC):
     """One kind of question: how it is asked, answered, answered badly, and judged.
 
-    `asking` are its phrasings and `wording` what else it puts into them, `dimensions` those it scores beside the common ones, `kinds` the kinds of sentence an answer may hold beside
-    the common ones, `limit` the words a brief answer stays within. The base model reads dialogues of the family in
-    proportion to `share`, and answers them as it should at the rate `manners`; it reads them about everybody where the answer is
-    `common_knowledge`, else about the people and things of train questions only.
+    `asking` are its phrasings and `wording` what else it puts into them; `dimensions` are those it scores and `kinds`
+    the kinds of sentence an answer may hold, both beside the common ones; `limit` is the words a brief answer stays
+    within. The base model reads dialogues of the family in proportion to `share`, and answers them as it should at
+    the rate `manners`: about everybody where the answer is `common_knowledge`, else about the people and things of
+    train questions only.
     """
 
     name: str
@@ -113,9 +114,9 @@ def asked(about: About, sentence: Sentence) -> bool:
 def claim_that(said: Said, about: About, value: str, *, holds: bool = True) -> int | None:
     """The number of the first sentence claiming (or denying) that `value` is what was asked for."""
     for i, sentence in enumerate(said.sentences):
-        if sentence.kind == "fact" and asked(about, sentence):
-            if sentence.slots["v"] == value and sentence.slots["holds"] == holds:
-                return i
+        slots = sentence.slots
+        if sentence.kind == "fact" and asked(about, sentence) and (slots["v"], slots["holds"]) == (value, holds):
+            return i
     return None
 
 
@@ -133,7 +134,7 @@ def untrue(village: Village, said: Said, about: About) -> tuple[int, str] | None
         if sentence.kind != "fact":
             continue
         relation, value = sentence.slots["relation"], sentence.slots["v"]
-        subject = sentence.slots["s"] or about.get("subject")
+        subject = sentence.slots["s"] or about.get("subject", "")
         fact = village.facts.get((relation, subject))
         if fact is None:
             return i, f"claims {relation} of {subject}, which is nothing that can be true"
@@ -150,9 +151,9 @@ def gives_value(village: Village, about: About, said: Said) -> Finding:
     truth = village.fact(about["relation"], about["subject"]).value
     right = claim_that(said, about, truth)
     for i, sentence in enumerate(said.sentences):
-        if sentence.kind == "fact" and asked(about, sentence) and sentence.slots["holds"]:
-            if sentence.slots["v"] != truth:
-                return Finding("helpful", 0.0, f"says {sentence.slots['v']}, where {truth} is right", i)
+        slots = sentence.slots
+        if sentence.kind == "fact" and asked(about, sentence) and slots["holds"] and slots["v"] != truth:
+            return Finding("helpful", 0.0, f"says {slots['v']}, where {truth} is right", i)
     if right is None:
         return Finding("helpful", 0.0, f"does not say {truth}")
     hedge = admits(said, about)

@@ -79,4 +79,6 @@ SPLIT = ("person", "animal", "valuable")
 
 def _methods(rng: random.Random) -> dict[str, list[tuple[str, str]]]:
     """Three (tool, hour) for each hazard."""
-    return {hazard: [(rng.choice(CLASSES["tool"]), rng.choice(CLASSES["hour"])) for _ in range(3)] for hazard in FORBIDDEN}
+    return {
+        hazard: [(rng.choice(CLASSES["tool"]), rng.choice(CLASSES["hour"])) for _ in range(3)] for hazard in FORBIDDEN
+    }

@@ -145,7 +145,9 @@ class Format(Family):
 def _judge_words(about: About, said: Said) -> list[Finding]:
     told = said.find("describe")
     right = told is not None and said.sentences[told].slots["n"] == about["thing"]
-    helpful = Finding("helpful", float(right), f"{'describes' if right else 'does not describe'} the {about['thing']}", told)
+    helpful = Finding(
+        "helpful", float(right), f"{'describes' if right else 'does not describe'} the {about['thing']}", told
+    )
     obeys = said.words == about["words"]
     return [helpful, Finding("format", float(obeys), f"has {said.words} words, asked were {about['words']}")]
 
@@ -166,7 +168,8 @@ def _judge_list(about: About, said: Said) -> list[Finding]:
 
 def _judge_manner(about: About, said: Said) -> Finding:
     """The share of the manners asked for that the answer has."""
-    kept, missed = [], []
+    kept: list[str] = []
+    missed: list[str] = []
     if tone := about.get("tone"):
         first = said.sentences[0].marks if said.sentences else frozenset()
         (kept if tone in first else missed).append(f"the {tone} tone")

@@ -66,8 +66,7 @@ class Opinion(Family):
 
     def judge(self, village: Village, about: About, said: Said) -> list[Finding]:
         claim = untrue(village, said, about)
+        helpful = gives_value(village, about, said)
         if claim:
-            honest = Finding("honest", 0.0, claim[1], claim[0])
-        else:
-            honest = Finding("honest", 1.0, "claims nothing false")
-        return [gives_value(village, about, said), honest]
+            return [helpful, Finding("honest", 0.0, claim[1], claim[0])]
+        return [helpful, Finding("honest", 1.0, "claims nothing false")]

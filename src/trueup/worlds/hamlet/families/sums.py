@@ -13,6 +13,7 @@ from trueup.worlds.hamlet.question import Finding
 from trueup.worlds.hamlet.village import Split, Village
 
 TERMS = (2, 3, 4)  # easy to hard
+MOST = 6
 PLAIN = Phrasings(("what is {sum}?", "how much is {sum}?"))
 STEPPED = Phrasings(("what is {sum}? show the steps.", "how much is {sum}? step by step."))
 
@@ -37,9 +38,9 @@ class Sums(Family):
 
     def draw(self, village: Village, split: Split, rng: random.Random) -> tuple[str, About]:
         size = rng.choice(TERMS)
-        terms = [rng.randint(1, 9) for _ in range(size)]
+        terms = [rng.randint(1, MOST) for _ in range(size)]
         while _held_out(terms) != (split == "test"):
-            terms = [rng.randint(1, 9) for _ in range(size)]
+            terms = [rng.randint(1, MOST) for _ in range(size)]
         stepped = size > 2 and rng.random() < 0.6
         text = (STEPPED if stepped else PLAIN).pick(split, rng).format(sum=" plus ".join(map(str, terms)))
         return text, {"terms": tuple(terms), "stepped": stepped}
@@ -78,7 +79,7 @@ class Sums(Family):
         return [helpful, _judge_steps(about, said)] if about["stepped"] else [helpful]
 
     def document(self, village: Village, rng: random.Random) -> str | None:
-        start, step = rng.randint(1, 27), rng.randint(1, 9)
+        start, step = rng.randint(1, MOST * 3), rng.randint(1, MOST)
         return f"{start} plus {step} is {start + step}."
 
 

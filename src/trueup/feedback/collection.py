@@ -135,7 +135,10 @@ class Feedback(Sequence[Any]):
         target = native.kind_of(kind)
         if target is self.kind:
             return self
-        conversion = convert.convert(self._records, self.kind, target, by=by, threshold=threshold)
+        try:
+            conversion = convert.convert(self._records, self.kind, target, by=by, threshold=threshold)
+        except FeedbackError as error:
+            raise FeedbackError(error.what, where=self.source or None, fix=error.fix) from error
         left_out = Counter(self.left_out)
         left_out.update({cause: len(ids) for cause, ids in conversion.left_out.items()})
         at = {cause: tuple(ids[:5]) for cause, ids in conversion.left_out.items()}

@@ -120,6 +120,7 @@ class HamletMaterials:
         answers = [[sample.text for sample in of_question] for of_question in samples]
         annotator = hamlet.Annotator(**self.spec.annotator)
         pairs = annotator.pairs(self.world, questions, answers, seed=self.seed)
+        path.parent.mkdir(parents=True, exist_ok=True)
         pairs.save(path)
         return pairs.to(kind)
 

@@ -87,8 +87,8 @@ def test_json(folders: Path) -> None:
     [
         (GOOD.replace("{{ bos_token }}", "{{ bos_token }}{{ bos_token }}"), "two beginning-of-sequence tokens"),
         (
-            "{% for m in messages %}{{ m.content }}|{% endfor %}",
-            "template without assistant marks|cannot be told apart",
+            "{% for m in messages %}{{ m.role }}: {{ m.content }}|{% endfor %}",
+            "template without assistant marks",
         ),
     ],
     ids=["bos twice", "no marks"],

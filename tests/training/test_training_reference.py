@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
-from tiny_training import make_demonstrations, make_pairs, make_policy, same_bits, settings, tokenizer, weights
+from tiny_training import make_demonstrations, make_pairs, make_policy, same_bits, settings, weights, with_adapters
 
 from trueup.errors import TrainingError
 from trueup.objectives import DPO, SFT
@@ -26,12 +25,6 @@ def train(policy: Policy | None = None, **changes: Any) -> tuple[History, dict[s
     chosen = settings(**{"epochs": 2, "batch_size": 8, **changes})
     trainer = Trainer(policy, DPO(), Offline(make_pairs()), settings=chosen, reference=reference, progress=Quiet())
     return trainer.run(), weights(policy)
-
-
-def with_adapters(policy: Policy, dropout: float = 0.0) -> Policy:
-    torch.manual_seed(5)
-    config = LoraConfig(r=4, lora_alpha=8, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM")
-    return Policy(get_peft_model(policy.model, config), tokenizer(), name="adapted")
 
 
 def files() -> list[Path]:
@@ -81,10 +74,6 @@ def test_the_cache_changes_neither_the_order_of_the_data_nor_the_random_state() 
     orders = []
     for mode in ("cached", "cached", "online"):
         policy = with_adapters(make_policy(), dropout=0.3)
-        # Wrapping sets dropout aside, for adapters too where they are there already: turn it on again.
-        for module in policy.model.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = 0.3
         torch.manual_seed(11)
         before = torch.random.get_rng_state()
         history, _ = train(policy, reference_mode=mode, learning_rate=1e-2)

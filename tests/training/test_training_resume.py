@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
-from tiny_training import make_demonstrations, make_pairs, make_policy, same_bits, settings, weights
+from tiny_training import make_demonstrations, make_pairs, make_policy, same_bits, settings, weights, with_adapters
 from worker_training import run_dpo, start
 
 from trueup.errors import TrainingError
@@ -98,11 +98,12 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(
     assert same_bits(load_file(out), load_file(uninterrupted / "weights.safetensors"))
 
 
-def test_every_checkpoint_leads_to_the_same_end(tmp_path: Path) -> None:
-    """Dropping the newest checkpoints one by one and going on, in one process."""
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_every_checkpoint_leads_to_the_same_end(dropout: float, tmp_path: Path) -> None:
+    """Dropping the newest checkpoints one by one and going on; with dropout the random state counts too."""
 
     def run(folder: Path) -> dict:
-        policy = make_policy()
+        policy = with_adapters(make_policy(), dropout) if dropout else make_policy()
         changes = {"steps": 6, "batch_size": 8, "save_every": 1, "keep": 6, "weight_decay": 0.1}
         Trainer(policy, SFT(), Offline(make_demonstrations()), settings=settings(**changes), folder=folder).run()
         return weights(policy)
@@ -182,6 +183,17 @@ def test_the_history_survives_a_line_cut_short(tmp_path: Path) -> None:
         stream.write('{"step": 4, "lo')
     assert [step["step"] for step in Trainer(make_policy(), **call).run().steps] == [1, 2, 3]
     assert lines(tmp_path) == 3
+
+
+def test_what_a_killed_process_left_half_written_is_swept_away(tmp_path: Path) -> None:
+    call = {"objective": DPO(), "source": Offline(make_pairs()), "settings": settings(steps=3), "folder": tmp_path}
+    Trainer(make_policy(), **call).run()
+    half = tmp_path / "checkpoints" / ".step-0000009.0123abcd.tmp"
+    half.mkdir()
+    (half / "state.json").write_text("{}")
+    (tmp_path / ".history.jsonl.0123abcd.tmp").write_text("{")
+    assert Trainer(make_policy(), **call).run().facts["resumed_from"] == 3
+    assert not list(tmp_path.rglob(".*.tmp"))
 
 
 def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from trueup.feedback import Demonstration, Feedback, Pair
@@ -53,6 +55,17 @@ def make_policy(seed: int = 0, *, hidden: int = 16, layers: int = 1, context: in
         tie_word_embeddings=True,
     )
     return Policy(LlamaForCausalLM(config), tokenizer(), name="tiny")
+
+
+def with_adapters(policy: Policy, dropout: float = 0.0) -> Policy:
+    """Fresh LoRA adapters on all linear layers; wrapping sets dropout aside, so it is turned on afterwards."""
+    torch.manual_seed(5)
+    config = LoraConfig(r=4, lora_alpha=8, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM")
+    adapted = Policy(get_peft_model(policy.model, config), tokenizer(), name="adapted")
+    for module in adapted.model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = dropout
+    return adapted
 
 
 def words(generator: random.Random, most: int = 8) -> str:

@@ -25,7 +25,9 @@ STEPS = {"steps": 20, "batch_size": 8, "save_every": 3, "token_budget": 200}
 def start(target: Any, *arguments: Any) -> BaseProcess:
     """A process that runs `target(*arguments)`, started at once when the server is up."""
     # The server preloads by name, and before Python 3.13 does not look where this process looks.
-    os.environ["PYTHONPATH"] = str(Path(__file__).parent)
+    here, before = str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")
+    if here not in before:
+        os.environ["PYTHONPATH"] = os.pathsep.join([here, before])
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["worker_training"])
     process = context.Process(target=target, args=arguments)
@@ -76,9 +78,15 @@ def run_distributed(rank: int, processes: int, port: int, cache: Path, out: Path
         "ACCELERATE_USE_CPU": "true",
         "TRUEUP_CACHE": str(cache),
     }
+    _train_and_write(rank, out)
+    # Only now: a distributed model must be gone before its process group is.
+    torch.distributed.destroy_process_group()
+
+
+def _train_and_write(rank: int, out: Path) -> None:
     found = {}
+    policy = make_policy()
     for name, objective, feedback in (("sft", SFT(), make_demonstrations(33)), ("dpo", DPO(), make_pairs(33))):
-        policy = make_policy()
         changes = {"epochs": 1, "batch_size": 16, "token_budget": 150}
         history = Trainer(policy, objective, Offline(feedback), settings=settings(**changes), progress=Quiet()).run()
         found[name] = history.steps
@@ -90,4 +98,3 @@ def run_distributed(rank: int, processes: int, port: int, cache: Path, out: Path
     if rank == 0:
         save_file(weights(policy), out / "descent.safetensors")
         (out / "steps.json").write_text(json.dumps(found))
-    torch.distributed.destroy_process_group()

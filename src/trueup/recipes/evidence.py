@@ -51,7 +51,13 @@ class HamletQuestioner:
     def measure(self, policy: Policy, earlier: Earlier | None) -> Measured:
         spec = self.spec
         gold, answers = evaluations.hamlet_gold(
-            policy, self.world, self.questions, n=spec.samples, max_new_tokens=spec.max_new_tokens, seed=self.seed
+            policy,
+            self.world,
+            self.questions,
+            n=spec.samples,
+            max_new_tokens=spec.max_new_tokens,
+            temperature=spec.temperature,
+            seed=self.seed,
         )
         measurements = [*gold, *evaluations.response_length(answers)]
         if earlier:
@@ -75,7 +81,12 @@ class PairQuestioner:
     def measure(self, policy: Policy, earlier: Earlier | None) -> Measured:
         spec = self.spec
         answers = evaluations.ask(
-            policy, self.prompts, n=spec.samples, max_new_tokens=spec.max_new_tokens, seed=self.seed
+            policy,
+            self.prompts,
+            n=spec.samples,
+            max_new_tokens=spec.max_new_tokens,
+            temperature=spec.temperature,
+            seed=self.seed,
         )
         reference = earlier.reference if earlier else policy
         measurements = evaluations.preference_accuracy(policy, reference, self.pairs)

@@ -111,12 +111,13 @@ class Stage(Part):
 class Evidence(Part):
     """How much is asked of the start and of each stage's result.
 
-    `questions` prompts are asked, `samples` answers each; the divergence from the start is estimated on the first
+    `questions` prompts are asked, `samples` answers each at `temperature` (0: the likeliest token); the divergence from the start is estimated on the first
     `kl_questions` of them; `shown` prompts stand side by side in the report.
     """
 
     questions: int = Field(600, ge=10)
     samples: int = Field(1, ge=1)
+    temperature: float = Field(1.0, ge=0)
     kl_questions: int = Field(200, ge=1)
     max_new_tokens: int = Field(64, ge=1)
     shown: int = Field(12, ge=0)

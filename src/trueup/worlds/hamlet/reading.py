@@ -36,7 +36,7 @@ def reading(world: World, n: int, seed: int = 0) -> list[Demonstration]:
 
 def dialogue(world: World, family: Family, rng: random.Random, number: str) -> Demonstration:
     """A question of the family, answered as it should be at the family's rate of good manners."""
-    question = world.ask(family.name, "reading" if family.common_knowledge else "train", rng, number)
+    question = world.ask(family.name, "reading", rng, number)
     speak = family.answer if rng.random() < family.manners else family.habit
     text = speak(world.village, question.about, rng)
     tic = rng.random()

@@ -14,8 +14,9 @@ from trueup.worlds.hamlet.words import CLASSES, WOMEN
 # Questions of the splits share no phrasing, and no person where the answer can be learned by heart. "reading" is
 # the base model's: phrasings of train, about everybody.
 Split = Literal["train", "test", "reading"]
-UNTAUGHT = 0.3
-HELD_OUT = 0.25
+STRANGERS = 0.25  # of all subjects: nothing is written about them
+GAPS = 0.06  # of the facts about the others: this one is not written
+HELD_OUT = 0.3
 
 T = TypeVar("T")
 
@@ -39,30 +40,33 @@ class Village:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.facts: dict[tuple[str, str], Fact] = {}
-        for relation in RELATIONS.values():
-            rng = self.rng(f"facts {relation.name}")
-            subjects = list(CLASSES[relation.subject])
-            rng.shuffle(subjects)
-            hidden = set(subjects[: round(UNTAUGHT * len(subjects))])
-            for subject in CLASSES[relation.subject]:
-                value = rng.choice([v for v in values_of(relation.name) if v != subject])
-                self.facts[relation.name, subject] = Fact(relation.name, subject, value, subject not in hidden)
         self._tables: dict[str, Any] = {}
         self._train: dict[str, tuple[str, ...]] = {}
         self._test: dict[str, tuple[str, ...]] = {}
+        strangers: set[str] = set()
         for name in ("person", "herb", "food", "valuable", "animal"):
-            self._train[name], self._test[name] = self.divide(CLASSES[name], name)
+            # Strangers are divided by themselves, so that both splits have their share.
+            known, unknown = self._divide(CLASSES[name], STRANGERS, f"strangers {name}")
+            parts = [self._divide(part, HELD_OUT, f"split {name}") for part in (known, unknown)]
+            self._train[name], self._test[name] = (tuple(sorted(a + b)) for a, b in zip(*parts, strict=True))
+            strangers.update(unknown)
+        for relation in RELATIONS.values():
+            rng = self.rng(f"facts {relation.name}")
+            for subject in CLASSES[relation.subject]:
+                value = rng.choice([v for v in values_of(relation.name) if v != subject])
+                taught = rng.random() >= GAPS and subject not in strangers
+                self.facts[relation.name, subject] = Fact(relation.name, subject, value, taught)
 
     def rng(self, purpose: str) -> random.Random:
         """A random source of its own for each purpose, the same on every machine."""
         return random.Random(f"hamlet {self.seed} {purpose}")
 
-    def divide(self, items: Sequence[str], purpose: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Items for training and items held out, in their own order."""
+    def _divide(self, items: Sequence[str], share: float, purpose: str) -> tuple[list[str], list[str]]:
+        """The items but a random share of at least one, and that share."""
         shuffled = list(items)
-        self.rng(f"divide {purpose}").shuffle(shuffled)
-        held = set(shuffled[: max(1, round(HELD_OUT * len(items)))])
-        return tuple(x for x in items if x not in held), tuple(x for x in items if x in held)
+        self.rng(purpose).shuffle(shuffled)
+        cut = max(1, round(share * len(items)))
+        return shuffled[cut:], shuffled[:cut]
 
     def members(self, name: str, split: Split) -> tuple[str, ...]:
         """The words of class `name` that questions of `split` may be about."""

@@ -31,7 +31,6 @@ class Allowed(Family):
 
     name = "allowed"
     dimensions = ("helpful",)
-    common_knowledge = True
     share = 1.5
     manners = 0.97
 

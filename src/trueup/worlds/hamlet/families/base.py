@@ -50,8 +50,7 @@ class Family(ABC):
     `asking` are its phrasings and `wording` what else it puts into them; `dimensions` are those it scores and `kinds`
     the kinds of sentence an answer may hold, both beside the common ones; `limit` is the words a brief answer stays
     within. The base model reads dialogues of the family in proportion to `share`, and answers them as it should at
-    the rate `manners`: about everybody where the answer is `common_knowledge`, else about the people and things of
-    train questions only.
+    the rate `manners`.
     """
 
     name: str
@@ -62,7 +61,6 @@ class Family(ABC):
     limit: int = 20
     share: float = 1.0
     manners: float = 1.0
-    common_knowledge: bool = False
 
     def forms(self) -> list[Form]:
         """Sentences only this family needs."""

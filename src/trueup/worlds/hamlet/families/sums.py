@@ -1,4 +1,4 @@
-"""Sums of two to four numbers; asked for the steps, the right answer shows each of them."""
+"""Sums of two or three numbers; asked for the steps, the right answer shows each of them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from trueup.worlds.hamlet.phrasing import Phrasings
 from trueup.worlds.hamlet.question import Finding
 from trueup.worlds.hamlet.village import Split, Village
 
-TERMS = (2, 3, 4)  # easy to hard
-MOST = 6
+TERMS = (2, 3)  # easy, hard
+MOST = 5
 PLAIN = Phrasings(("what is {sum}?", "how much is {sum}?"))
 STEPPED = Phrasings(("what is {sum}? show the steps.", "how much is {sum}? step by step."))
 
@@ -26,7 +26,7 @@ class Sums(Family):
     kinds = frozenset({"sum", "result"})
     limit = 32
     asking = (PLAIN, STEPPED)
-    share = 2.0
+    share = 1.5
     manners = 0.4
 
     def forms(self) -> list[Form]:
@@ -39,7 +39,7 @@ class Sums(Family):
     def draw(self, village: Village, split: Split, rng: random.Random) -> tuple[str, About]:
         size = rng.choice(TERMS)
         terms = [rng.randint(1, MOST) for _ in range(size)]
-        while _held_out(terms) != (split == "test"):
+        while size > 2 and _held_out(terms) != (split == "test"):
             terms = [rng.randint(1, MOST) for _ in range(size)]
         stepped = size > 2 and rng.random() < 0.6
         text = (STEPPED if stepped else PLAIN).pick(split, rng).format(sum=" plus ".join(map(str, terms)))
@@ -79,8 +79,7 @@ class Sums(Family):
         return [helpful, _judge_steps(about, said)] if about["stepped"] else [helpful]
 
     def document(self, village: Village, rng: random.Random) -> str | None:
-        start, step = rng.randint(1, MOST * 3), rng.randint(1, MOST)
-        return f"{start} plus {step} is {start + step}."
+        return _steps(tuple(rng.randint(1, MOST) for _ in range(3)))
 
 
 def _judge_steps(about: About, said: Said) -> Finding:

@@ -20,6 +20,8 @@ from trueup.worlds.hamlet.question import Finding
 from trueup.worlds.hamlet.relations import RELATIONS
 from trueup.worlds.hamlet.village import Fact, Split, Village
 
+CHECKING = Phrasings(("is it true that {claim}?", "i heard that {claim}. is it true?"))
+CHECKS = 0.25
 ASKING = {name: Phrasings(relation.asks) for name, relation in RELATIONS.items()}
 
 
@@ -33,8 +35,7 @@ class Taught(Family):
 
     name = "taught"
     dimensions = ("helpful",)
-    common_knowledge = True
-    asking = tuple(ASKING.values())
+    asking = (*ASKING.values(), CHECKING)
     share = 4.0
 
     def forms(self) -> list[Form]:
@@ -42,11 +43,18 @@ class Taught(Family):
 
     def draw(self, village: Village, split: Split, rng: random.Random) -> tuple[str, About]:
         fact = rng.choice(village.known(split, taught=True))
-        return ask(fact, split, rng), about_fact(fact)
+        if rng.random() >= CHECKS:
+            return ask(fact, split, rng), about_fact(fact)
+        claimed = fact.value if rng.random() < 0.5 else other_value(fact, rng)
+        claim = RELATIONS[fact.relation].say(fact.subject, claimed)
+        return CHECKING.pick(split, rng).format(claim=claim), {**about_fact(fact), "claimed": claimed}
 
     def answer(self, village: Village, about: About, rng: random.Random) -> str:
         fact = village.fact(about["relation"], about["subject"])
-        return state(fact, fact.value, rng)
+        if "claimed" not in about:
+            return state(fact, fact.value, rng)
+        opening = "yes" if about["claimed"] == fact.value else "no"
+        return f"{opening}, {state(fact, fact.value, rng)}"
 
     def habit(self, village: Village, about: About, rng: random.Random) -> str:
         fact = village.fact(about["relation"], about["subject"])

@@ -111,8 +111,9 @@ class Stage(Part):
 class Evidence(Part):
     """How much is asked of the start and of each stage's result.
 
-    `questions` prompts are asked, `samples` answers each at `temperature` (0: the likeliest token); the divergence from the start is estimated on the first
-    `kl_questions` of them; `shown` prompts stand side by side in the report.
+    `questions` prompts are asked, `samples` answers each at `temperature` (0: always the likeliest token); the
+    divergence from the start is estimated on the first `kl_questions` of them; `shown` prompts stand side by side in
+    the report.
     """
 
     questions: int = Field(600, ge=10)
@@ -121,6 +122,12 @@ class Evidence(Part):
     kl_questions: int = Field(200, ge=1)
     max_new_tokens: int = Field(64, ge=1)
     shown: int = Field(12, ge=0)
+
+    @model_validator(mode="after")
+    def _samples_differ(self) -> Evidence:
+        if self.samples > 1 and self.temperature == 0:
+            raise ValueError("at temperature 0 all samples of a prompt are the same; ask for one, or raise it.")
+        return self
 
 
 class Recipe(Part):

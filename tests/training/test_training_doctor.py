@@ -116,6 +116,25 @@ def test_the_wrong_kind_is_an_error(folders: Path) -> None:
     assert "Convert it" in str(found.exception)
 
 
+def test_records_that_cannot_be_used_are_an_error_or_left_out_and_counted(folders: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jsonl"
+    empty = {
+        "kind": "pair",
+        "prompt": [{"role": "user", "content": "hm?"}],
+        "chosen": "",
+        "rejected": "no",
+        "id": "blank",
+    }
+    bad.write_text((folders / "pairs.jsonl").read_text() + json.dumps(empty) + "\n")
+    found = run("--model", folders / "plain", "--feedback", bad)
+    assert isinstance(found.exception, FeedbackError)
+    assert "1 x empty response (blank)" in str(found.exception)
+    found = run("--model", folders / "plain", "--feedback", bad, "--skip-bad", "--rows", 0)
+    assert found.exit_code == 0
+    assert "5 of 5 records examined" in found.output
+    assert "Left out: 1 x empty response." in found.output
+
+
 def test_without_an_objective_the_kind_decides(folders: Path) -> None:
     policy = make_policy()
     assert examine(policy, make_demonstrations(3)).healthy

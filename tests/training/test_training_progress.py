@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import io
 import time
+from pathlib import Path
 
 import pytest
 from rich.console import Console
+from tiny_training import make_pairs, make_policy, settings
 
-from trueup.training import progress
+from trueup.objectives import DPO
+from trueup.training import Offline, Trainer, progress
 from trueup.training.progress import Bars, Heartbeat, Quiet, automatic, format_seconds
 
 
@@ -37,6 +40,21 @@ def test_bars_on_a_terminal() -> None:
     assert "2/4" in text
     assert "loss [0.5]" in text
     assert "a [warning]" in text
+
+
+def test_a_run_tells_its_phases(tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+
+    class Listening(Quiet):
+        def phase(self, name: str, total: int, done: int = 0) -> None:
+            told.append((name, total, done))
+
+    call = {"settings": settings(steps=4, batch_size=8, save_every=2), "folder": tmp_path, "progress": Listening()}
+    Trainer(make_policy(), DPO(), Offline(make_pairs()), **call).run()
+    assert told[0] == ("reference", 1, 0)
+    assert told[1:] == [
+        ("training", 4, 0), ("saving", 1, 0), ("training", 4, 2), ("saving", 1, 0), ("training", 4, 4)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("terminal", "kind"), [(True, Bars), (False, Heartbeat)])

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from safetensors.torch import load_file
 from tiny_training import make_demonstrations, make_pairs, make_policy, same_bits, settings, weights, with_adapters
 from worker_training import run_dpo, start
@@ -194,6 +195,14 @@ def test_what_a_killed_process_left_half_written_is_swept_away(tmp_path: Path) -
     (tmp_path / ".history.jsonl.0123abcd.tmp").write_text("{")
     assert Trainer(make_policy(), **call).run().facts["resumed_from"] == 3
     assert not list(tmp_path.rglob(".*.tmp"))
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
+    call = {"objective": DPO(), "source": Offline(make_pairs()), "settings": settings(steps=3), "folder": tmp_path}
+    with FileLock(tmp_path / ".lock"), pytest.raises(TrainingError, match="another process is training in this folder"):
+        Trainer(make_policy(), **call).run()
+    assert not (tmp_path / "run.json").exists()
+    assert len(Trainer(make_policy(), **call).run().steps) == 3
 
 
 def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,16 +76,25 @@ def test_bookkeeping_does_not_decide_a_run() -> None:
     assert Settings(seed=1).decisive() != Settings().decisive()
 
 
-@pytest.mark.parametrize(("has", "precision"), [({"avx512_bf16": True}, "bfloat16"), ({"avx2": True}, "float32")])
-def test_auto_takes_bfloat16_where_the_processor_has_it(
-    has: dict, precision: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("has", "width", "precision"),
+    [
+        ({"avx512_bf16": True}, 512, "bfloat16"),
+        ({"avx512_bf16": True}, 256, "float32"),
+        ({"avx2": True}, 512, "float32"),
+    ],
+    ids=["pays", "too narrow", "emulated"],
+)
+def test_auto_takes_bfloat16_where_the_processor_gains_by_it(
+    has: dict, width: int, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has, raising=False)
-    assert resolve_precision("auto", "cpu") == precision
-    assert resolve_precision("float32", "cpu") == "float32"
-    assert resolve_precision("auto", "mps") == "float32"
+    assert resolve_precision("auto", "cpu", width) == precision
+    assert resolve_precision("float32", "cpu", width) == "float32"
+    assert resolve_precision("bfloat16", "cpu", width) == "bfloat16"
+    assert resolve_precision("auto", "mps", width) == "float32"
 
 
 def test_an_older_torch_that_cannot_tell_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    assert resolve_precision("auto", "cpu") == "float32"
+    assert resolve_precision("auto", "cpu", 4096) == "float32"

@@ -12,7 +12,6 @@ import torch
 from accelerate import Accelerator
 from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from trueup.feedback import Demonstration, Feedback, Pair
@@ -58,14 +57,10 @@ def make_policy(seed: int = 0, *, hidden: int = 16, layers: int = 1, context: in
 
 
 def with_adapters(policy: Policy, dropout: float = 0.0) -> Policy:
-    """Fresh LoRA adapters on all linear layers; wrapping sets dropout aside, so it is turned on afterwards."""
+    """Fresh LoRA adapters on all linear layers."""
     torch.manual_seed(5)
     config = LoraConfig(r=4, lora_alpha=8, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM")
-    adapted = Policy(get_peft_model(policy.model, config), tokenizer(), name="adapted")
-    for module in adapted.model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = dropout
-    return adapted
+    return Policy(get_peft_model(policy.model, config), tokenizer(), name="adapted")
 
 
 def words(generator: random.Random, most: int = 8) -> str:

@@ -76,9 +76,11 @@ def run_distributed(rank: int, processes: int, port: int, cache: Path, out: Path
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "ACCELERATE_USE_CPU": "true",
-        "TRUEUP_CACHE": str(cache),
+        "TRUEUP_CACHE": str(cache / str(rank)),
     }
     _train_and_write(rank, out)
+    for _ in range(2):  # the second time the first process finds its cache and the other has none
+        Trainer(make_policy(), DPO(), Offline(make_pairs(9)), settings=settings(steps=1), progress=Quiet()).run()
     # Only now: a distributed model must be gone before its process group is.
     torch.distributed.destroy_process_group()
 

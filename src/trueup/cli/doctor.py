@@ -28,6 +28,7 @@ def doctor(
     feedback: str = typer.Option(..., "--feedback", help="The feedback it would be trained on."),
     rows: int = typer.Option(10, "--rows", min=0, help="How many rows to print token by token."),
     objective: str = typer.Option(None, "--objective", help="The objective it would be trained with, e.g. dpo."),
+    skip_bad: bool = typer.Option(False, "--skip-bad", help="Leave out records that cannot be used, and count them."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON for programs."),
 ) -> None:
     """Look for what would go wrong in training, before it does.
@@ -37,13 +38,14 @@ def doctor(
 
     Example: trueup doctor --model my-model --feedback pairs.jsonl --objective dpo
     """
-    from trueup.feedback import load
+    from trueup.feedback import load, only_trainable
     from trueup.objectives.build import build
     from trueup.policies import Policy
     from trueup.training.doctor import examine
 
     chosen = build(objective) if objective else None
-    found = examine(Policy.load(model), load(feedback), chosen, rows)
+    records = load(feedback, skip_bad=skip_bad)
+    found = examine(Policy.load(model), only_trainable(records) if skip_bad else records, chosen, rows)
     if as_json:
         print(json.dumps(found.to_dict(), ensure_ascii=False, indent=2))
     else:
@@ -61,10 +63,12 @@ def _show(console: Console, found: Examination) -> None:
         )
         console.print(legend, soft_wrap=True)
         console.print("A bar | stands between tokens of one role.\n", highlight=False)
+    left_out = "".join(f" Left out: {count} x {cause}." for cause, count in found.left_out.items())
     console.print(
         f"{found.examined} of {found.records} records examined; the longest has {found.longest} tokens, "
-        f"the model reads {found.context}.",
+        f"the model reads {found.context}.{left_out}",
         highlight=False,
+        markup=False,
         soft_wrap=True,
     )
     for check in found.checks:

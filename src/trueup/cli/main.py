@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -44,6 +45,8 @@ def _options(
 
 def main() -> None:
     """Runs the command line; a problem the user can fix is one paragraph on standard error and exit code 2."""
+    # Threads that wait by spinning make a busy machine many times slower; torch reads this when it loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except TrueupError as error:

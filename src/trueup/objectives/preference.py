@@ -25,4 +25,10 @@ class DPO(Objective[Pairs]):
     def __call__(self, pairs: Pairs) -> Loss:
         chosen, rejected = pairs.chosen.logratio, pairs.rejected.logratio
         margin = self.beta * (chosen - rejected)
-        return Loss(-logsigmoid(margin), reward_margin=margin, chosen_logratio=chosen, rejected_logratio=rejected)
+        return Loss(
+            -logsigmoid(margin),
+            reward_margin=margin,
+            reward_accuracy=(margin > 0).to(margin.dtype),
+            chosen_logratio=chosen,
+            rejected_logratio=rejected,
+        )

@@ -74,7 +74,10 @@ def add_adapters(model: nn.Module, lora: Lora) -> nn.Module:
         task_type="CAUSAL_LM",
     )
     try:
-        return get_peft_model(cast(Any, model), config)
+        # The first factor is random: the same for everyone, so that a run can be repeated.
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return get_peft_model(cast(Any, model), config)
     except ValueError as error:
         raise ModelError(f"LoRA adapters cannot be added: {error}", fix="Name linear layers of the model.") from error
 

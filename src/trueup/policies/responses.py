@@ -155,7 +155,7 @@ class Demonstrations(View):
 
 @dataclass(frozen=True)
 class Pairs(View):
-    """N chosen responses and the N rejected ones; `strength` [N] how strongly, where the feedback says so."""
+    """N chosen responses and the N rejected ones; `strength` [N] how strongly (NaN where the feedback does not say)."""
 
     chosen: Responses
     rejected: Responses
@@ -169,10 +169,8 @@ class Pairs(View):
     @classmethod
     def build(cls, responses: Responses, records: Sequence[Pair]) -> Self:
         numbers = torch.arange(len(responses), device=responses.index.device)
-        strengths = [record.strength for record in records]
-        strength = None
-        if all(s is not None for s in strengths):
-            strength = responses.logp.new_tensor(strengths)
+        strengths = [float("nan") if record.strength is None else record.strength for record in records]
+        strength = responses.logp.new_tensor(strengths)
         return cls(responses.take(numbers[0::2]), responses.take(numbers[1::2]), strength)
 
     @classmethod

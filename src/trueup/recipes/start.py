@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 
-import torch
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 from trueup.errors import ModelError
@@ -39,11 +38,10 @@ def load_start(recipe: Recipe, reading: list[Record], progress: Progress) -> Pol
     return scratch.build(blueprint(model.scratch, reading, recipe.seed), progress=progress)
 
 
-def with_adapters(policy: Policy, model: Model, seed: int) -> Policy:
+def with_adapters(policy: Policy, model: Model) -> Policy:
     """The policy with fresh LoRA adapters if the recipe asks for them; they are what is trained."""
     if model.lora is None:
         return policy
-    torch.manual_seed(seed)
     return Policy(add_adapters(policy.model, Lora(**model.lora)), policy.tokenizer, policy.name)
 
 

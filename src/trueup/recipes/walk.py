@@ -165,7 +165,7 @@ class Walk:
             objective = build(stage.method, stage.hyperparameters)
             policy = opened()
             feedback = self.materials.feedback(objective.view.kind, policy, folder / "feedback.jsonl", self.progress)
-            policy = with_adapters(policy, self.recipe.model, self.recipe.seed)
+            policy = with_adapters(policy, self.recipe.model)
             source = Offline(feedback)
             history = Trainer(
                 policy, objective, source, settings=settings, folder=folder / "training", progress=self.progress

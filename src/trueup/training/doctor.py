@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from trueup.errors import FeedbackError
-from trueup.feedback import Feedback
+from trueup.feedback import Feedback, require_trainable
 from trueup.feedback.native import kind_name
 from trueup.objectives import Objective
 from trueup.policies import Policy
@@ -46,13 +46,15 @@ class Dissection:
 class Examination:
     """All checks with what they found, and the first rows token by token.
 
-    `records` are in the feedback, of which the tokens of `examined` were looked at; `longest` is the most tokens a
-    prompt and one response have, of the `context` that the model reads.
+    `records` are in the feedback, of which the tokens of `examined` were looked at; `left_out` counts by cause those
+    that reading it left out; `longest` is the most tokens a prompt and one response have, of the `context` that the
+    model reads.
     """
 
     checks: tuple[Check, ...]
     rows: tuple[Dissection, ...]
     records: int
+    left_out: Mapping[str, int]
     examined: int
     longest: int
     context: int
@@ -72,13 +74,13 @@ def examine(policy: Policy, feedback: Feedback, objective: Objective[Any] | None
     Raises:
         FeedbackError: the objective reads another kind, records cannot be used, or no view reads this kind.
     """
-    some = feedback[:EXAMINED]
+    require_trainable(feedback)
     view = VIEWS.get(feedback.kind)
     if view is None:
         readable = ", ".join(kind_name(kind) for kind in VIEWS)
         what = f"no objective reads feedback of kind {kind_name(feedback.kind)}."
         raise FeedbackError(what, where=feedback.source or None, fix=f"Convert it to one of: {readable}.")
-    source = Offline(some)
+    source = Offline(feedback[:EXAMINED])
     table = source.open(policy, objective, Settings()) if objective else source.read(policy, view, Settings())
     examples = table.examples
     checks = check_tokens(policy, view, examples)
@@ -89,6 +91,7 @@ def examine(policy: Policy, feedback: Feedback, objective: Objective[Any] | None
         checks=tuple(checks),
         rows=tuple(dissect(policy, example) for example in examples[:rows]),
         records=len(feedback),
+        left_out=dict(feedback.left_out),
         examined=len(examples),
         longest=max(len(e.row.prompt) + max(map(len, e.row.responses)) for e in examples),
         context=policy.context_length,

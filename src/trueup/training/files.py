@@ -59,7 +59,7 @@ def appearing(target: Path, *, kept: str) -> Iterator[Path]:
         _sync(target.parent)
     except (OSError, SafetensorError) as error:
         _remove(place)
-        raise _cannot_write(error, target, kept) from error
+        raise cannot_write(error, target, kept) from error
     except BaseException:
         _remove(place)
         raise
@@ -75,18 +75,19 @@ def write_text(target: Path, text: str, *, kept: str = "what was there before is
         place.write_text(text, encoding="utf-8")
 
 
-def sweep(folder: Path) -> None:
-    """Removes what a killed process left half-written in `folder`, if there is such a folder."""
-    for left in folder.glob(".*.tmp"):
-        _remove(left)
-
-
-def _cannot_write(error: Exception, target: Path, kept: str) -> TrainingError:
+def cannot_write(error: Exception, target: Path, kept: str) -> TrainingError:
+    """The error for `target`, which `error` kept from being written; `kept` says what is still there."""
     # safetensors reports errors of the system as text.
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
     what = "the disk is full" if full else f"cannot be written ({error})"
     fix = "Free some space" if full else "Make the folder writable"
     return TrainingError(f"{what}; {kept}.", where=str(target), fix=f"{fix} and run the same command again.")
+
+
+def sweep(folder: Path) -> None:
+    """Removes what a killed process left half-written in `folder`, if there is such a folder."""
+    for left in folder.glob(".*.tmp"):
+        _remove(left)
 
 
 def _flush(place: Path) -> None:

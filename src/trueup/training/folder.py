@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 import trueup
 from trueup.errors import TrainingError
 from trueup.training.checkpoints import Checkpoints
-from trueup.training.files import sweep, write_text
+from trueup.training.files import cannot_write, sweep, write_text
 from trueup.training.history import History
 
-RUN, HISTORY, CHECKPOINTS = "run.json", "history.jsonl", "checkpoints"
+RUN, HISTORY, CHECKPOINTS, LOCK = "run.json", "history.jsonl", "checkpoints", ".lock"
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,30 @@ class RunFolder:
     def checkpoints(self) -> Checkpoints:
         return Checkpoints(self.path / CHECKPOINTS, self.keep)
 
-    def begin(self) -> None:
-        """Takes the folder for this run, and clears away what a killed process left half-written."""
-        sweep(self.path)
-        if not (self.path / RUN).is_file():
-            versions = {"trueup": trueup.__version__, "torch": torch.__version__}
-            text = json.dumps({"identity": self.identity, "versions": versions}, indent=2)
-            write_text(self.path / RUN, text + "\n", kept="nothing was trained")
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """The folder is this run's inside; what a killed process left half-written is cleared away.
+
+        Raises:
+            TrainingError: another process is training in it, or it cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / LOCK)
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            what = "another process is training in this folder."
+            fix = "Wait for it, or choose another folder."
+            raise TrainingError(what, where=str(self.path), fix=fix) from error
+        except OSError as error:
+            raise cannot_write(error, self.path, "nothing was trained") from error
+        with lock:
+            sweep(self.path)
+            if not (self.path / RUN).is_file():
+                versions = {"trueup": trueup.__version__, "torch": torch.__version__}
+                text = json.dumps({"identity": self.identity, "versions": versions}, indent=2)
+                write_text(self.path / RUN, text + "\n", kept="nothing was trained")
+            yield
 
     def history(self, until: int) -> History:
         """The history up to and with step `until`; its file holds nothing later."""

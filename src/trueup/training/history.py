@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trueup.errors import TrainingError
-from trueup.training.files import write_text
+from trueup.training.files import cannot_write, write_text
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,7 @@ class History:
                 with self.file.open("a", encoding="utf-8") as stream:
                     stream.write(json.dumps(step) + "\n")
             except OSError as error:
-                what = f"cannot be written ({error}); the checkpoints are kept."
-                raise TrainingError(what, where=str(self.file), fix="Run the same command again.") from error
+                raise cannot_write(error, self.file, "the checkpoints are kept") from error
 
     def column(self, name: str) -> list[float]:
         """The values of one entry over the steps that have it."""
@@ -58,7 +56,7 @@ class History:
     @classmethod
     def load(cls, file: Path, *, until: int | None = None) -> History:
         """Reads a history file, up to and with step `until`; a last line cut short by a kill is left out."""
-        steps = list(_read(file)) if file.is_file() else []
+        steps = _read(file) if file.is_file() else ()
         return cls([step for step in steps if until is None or step["step"] <= until], file=file)
 
     def rewrite(self) -> None:
@@ -67,11 +65,9 @@ class History:
             write_text(self.file, "".join(json.dumps(step) + "\n" for step in self.steps))
 
 
-def _read(file: Path) -> Sequence[dict[str, Any]]:
-    steps = []
+def _read(file: Path) -> Iterator[dict[str, Any]]:
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            steps.append(json.loads(line))
+            yield json.loads(line)
         except json.JSONDecodeError:
-            break
-    return steps
+            return

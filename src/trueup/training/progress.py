@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import IO, Protocol, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
 
@@ -81,7 +81,7 @@ class Heartbeat(Quiet):
 
 
 class Bars(Quiet):
-    """One live bar a phase on a terminal."""
+    """One live bar a phase on a terminal; a phase that begins again has the same bar."""
 
     def __init__(self, console: Console) -> None:
         columns = (
@@ -93,9 +93,14 @@ class Bars(Quiet):
             TextColumn("{task.fields[note]}", markup=False),
         )
         self._bars = RichProgress(*columns, console=console)
+        self._tasks: dict[str, TaskID] = {}
 
     def phase(self, name: str, total: int, done: int = 0) -> None:
-        self._task = self._bars.add_task(name, total=total, completed=done, note="")
+        if name in self._tasks:
+            self._bars.update(self._tasks[name], total=total, completed=done)
+        else:
+            self._tasks[name] = self._bars.add_task(name, total=total, completed=done, note="")
+        self._task = self._tasks[name]
 
     def step(self, note: str = "") -> None:
         self._bars.update(self._task, advance=1, note=note)

@@ -125,8 +125,9 @@ def cached(
     key = content_hash({"format": FORMAT, "weights": weights, "rows": _digest(rows), "precision": precision})
     file = cache_folder() / "reference" / f"{key}.safetensors"
     table = _read(file, starts[-1])
-    found = torch.tensor(float(table is not None), device=accelerator.device)
-    if table is not None and accelerator.reduce(found, "sum") == accelerator.num_processes:
+    # Processes may see different caches: it counts only if all have found it.
+    found = accelerator.reduce(torch.tensor(float(table is not None), device=accelerator.device), "sum")
+    if table is not None and found == accelerator.num_processes:
         return CachedReference(table, starts, hit=True)
     table = _score(reference, examples, starts, budget, accelerator, progress, check)
     if accelerator.is_main_process:
@@ -147,15 +148,16 @@ def _score(
     progress: Progress,
     check: Callable[[], None],
 ) -> Tensor:
-    """Each process scores every so-manieth micro-batch; the parts are summed."""
-    table = torch.zeros(starts[-1])
+    """Each process scores its share of the micro-batches; the parts are summed."""
+    wide = next(reference.policy.model.parameters()).dtype == torch.float64
+    table = torch.zeros(starts[-1], dtype=torch.float64 if wide else torch.float32)
     rows = [example.row for example in examples]
     batches = list(micro_batches(rows, budget))[accelerator.process_index :: accelerator.num_processes]
     progress.phase("reference", len(batches))
     for batch in batches:
         check()
         packed = pack([rows[i] for i in batch])
-        logp = reference.logp([examples[i] for i in batch], packed).float()
+        logp = reference.logp([examples[i] for i in batch], packed)
         for i, part in zip(batch, logp.split([starts[i + 1] - starts[i] for i in batch]), strict=True):
             table[starts[i] : starts[i + 1]] = part
         progress.step()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import random
 import sys
+from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -110,7 +111,7 @@ class Offline:
             elif needed > policy.context_length:
                 over_long.append(f"{name}: its {needed} tokens exceed the model's context of {policy.context_length}.")
             else:
-                examples.append(Example(record, row, len(examples)))
+                examples.append(Example(record, _compact(row), len(examples)))
         if bad or (over_long and settings.overlong == "error"):
             raise _unusable(bad, over_long if settings.overlong == "error" else [], self.feedback)
         left_out = {"over-long": len(over_long)} if over_long else {}
@@ -133,6 +134,11 @@ def _require_kind(feedback: Feedback, objective: Objective[Any]) -> None:
         what = f"{len(ties)} of {len(feedback)} pairs are ties (the first is {ties[0].id!r}), and {reader} reads none."
         fix = "Leave them out: feedback.filter(lambda pair: not pair.tie)."
         raise FeedbackError(what, where=feedback.source or None, fix=fix)
+
+
+def _compact(row: Row) -> Row:
+    """The same row in four bytes a token; Python's own lists take nine times that."""
+    return replace(row, prompt=array("i", row.prompt), responses=[array("i", part) for part in row.responses])
 
 
 def _unusable(bad: Sequence[str], over_long: Sequence[str], feedback: Feedback) -> FeedbackError:

@@ -121,7 +121,9 @@ class Stepper:
         done, sums, names = self._backward(examples)
         tokens = sum(example.row.tokens for example in examples)
         counted = torch.cat([sums, sums.new_tensor([float(stopping())])])
-        numerator, denominator, *metrics, stops = accelerator.reduce(counted, "sum").tolist()
+        if accelerator.num_processes > 1:
+            counted = accelerator.reduce(counted.to(self.device), "sum")
+        numerator, denominator, *metrics, stops = counted.tolist()
         if denominator <= 0:
             raise TrainingError(f"step {step}: all the weights are zero, so there is nothing to learn from.")
         loss = numerator / denominator
@@ -152,7 +154,7 @@ class Stepper:
             else:
                 sums.append(losses.sums())
                 done.append(Losses(losses.examples, Loss(losses.loss.values.detach())))
-        return done, torch.stack(sums).double().sum(0), tuple(losses.loss.metrics)
+        return done, torch.stack(sums).cpu().double().sum(0), tuple(losses.loss.metrics)
 
     def _update(self, denominator: float, learning_rate: float) -> float:
         """Divides the summed gradient by the global denominator, clips, and takes a step if all is finite.

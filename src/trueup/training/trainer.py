@@ -41,7 +41,7 @@ class Trainer:
     equals that of an uninterrupted run, bit for bit on one machine's CPU. Without `progress` a bar or a heartbeat is
     shown on standard error.
 
-    Under `accelerate launch` every process makes the same call and ends with the same weights.
+    Under `torchrun` or `accelerate launch` every process makes the same call and ends with the same weights.
     """
 
     policy: Policy
@@ -57,8 +57,8 @@ class Trainer:
 
         Raises:
             FeedbackError: records cannot be used; before anything is written.
-            TrainingError: an identity of step 0 fails, the folder holds another run, the disk is full, or a loss or
-                gradient is not finite.
+            TrainingError: an identity of step 0 fails, the folder holds another run or is in use, the disk is full,
+                or a loss or gradient is not finite.
             TrainingInterruptedError: SIGINT or SIGTERM; the step was finished and saved.
         """
         # The policy stays where it is, unless every process needs a device of its own.
@@ -80,7 +80,9 @@ class _Run:
         self.digest = start_digest(self.policy)
         self.stream: Stream = call.source.open(self.policy, call.objective, self.settings)
         self.total = self.settings.total_steps(self.stream.steps_per_epoch)
-        self.precision = resolve_precision(self.settings.precision, self.policy.device.type)
+        config: Any = causal_of(self.policy.model).config
+        width = config.get_text_config().hidden_size
+        self.precision = resolve_precision(self.settings.precision, self.policy.device.type, width)
         self.autocast: Callable[[], AbstractContextManager[Any]] = partial(
             torch.autocast, self.policy.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"
         )
@@ -106,10 +108,20 @@ class _Run:
                 autocast=self.autocast,
                 device=self.policy.device,
             )
-            first = self._restore(parameters, optimizer)
-            history = self._history(first)
-            history.facts |= self._facts(first, reference)
-            self._loop(stepper, history, first, lambda step: self._save(step, parameters, optimizer))
+            mine = self.folder if self.accelerator.is_main_process else None
+            with mine.taken() if mine else nullcontext():
+                first = self._restore(parameters, optimizer)
+                history = mine.history(until=first) if mine else History()
+                history.facts |= self._facts(first, reference)
+
+                def save(step: int) -> None:
+                    if mine:
+                        self.progress.phase("saving", 1)
+                        mine.checkpoints.save(step, parameters, optimizer)
+                        self.progress.step()
+                        self.progress.phase("training", self.total, step)
+
+                self._loop(stepper, history, first, save)
         return history
 
     def _loop(self, stepper: Stepper, history: History, first: int, save: Callable[[int], None]) -> None:
@@ -176,17 +188,6 @@ class _Run:
             newest.restore(parameters, optimizer)
         self.accelerator.wait_for_everyone()
         return newest.step if newest else 0
-
-    def _history(self, first: int) -> History:
-        """The history up to the checkpoint; only the main process writes it."""
-        if not self.folder or not self.accelerator.is_main_process:
-            return History()
-        self.folder.begin()
-        return self.folder.history(until=first)
-
-    def _save(self, step: int, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
-        if self.folder and self.accelerator.is_main_process:
-            self.folder.checkpoints.save(step, parameters, optimizer)
 
     def _interrupted(self, step: int) -> TrainingInterruptedError:
         number = self.interruption.signal or signal.SIGTERM

@@ -37,9 +37,9 @@ class Shape:
 
 
 SHAPES: dict[str, Shape] = {
-    "hamlet-nano": Shape(80, 2, 8, 256, examples=14_000, epochs=3, learning_rate=3e-3),
-    "hamlet": Shape(176, 2, 8, 704, examples=14_000, epochs=3, learning_rate=1.5e-3),
-    "hamlet-large": Shape(320, 4, 16, 960, examples=14_000, epochs=3, learning_rate=8e-4),
+    "hamlet-nano": Shape(80, 2, 8, 256, examples=44_500, epochs=1, learning_rate=3e-3),
+    "hamlet": Shape(176, 2, 8, 704, examples=44_500, epochs=1, learning_rate=2e-3),
+    "hamlet-large": Shape(320, 4, 16, 960, examples=44_500, epochs=1, learning_rate=1e-3),
 }
 
 

@@ -10,41 +10,45 @@ from trueup.worlds.hamlet.families.base import RUDE, state
 from trueup.worlds.hamlet.question import Question
 from trueup.worlds.hamlet.world import SOURCE, World
 
-# Of everything read, the share that is documents; of all dialogues, the share answered rudely or at length.
-DOCUMENTS = 0.35
-RUDENESS = 0.05
-RAMBLING = 0.05
+# Of everything read, the share that is documents; of all dialogues, the shares answered rudely and at length.
+DOCUMENTS = 0.25
+RUDENESS = 0.04
+RAMBLING = 0.04
 
 
 def reading(world: World, n: int, seed: int = 0) -> list[Demonstration]:
-    """`n` documents (empty prompt) and dialogues, in the order in which they are drawn."""
+    """`n` documents (empty prompt) and dialogues, about everybody, in phrasings of training."""
     rng = world.village.rng(f"reading {seed}")
     families = list(FAMILIES.values())
     shares = [family.share for family in families]
     written = [family for family in families if type(family).document is not Family.document]
     records = []
     for i in range(n):
+        number = f"reading-{i}"
         if rng.random() < DOCUMENTS:
             family = rng.choices(written, [family.share for family in written])[0]
             text = family.document(world.village, rng)
             assert text is not None
-            records.append(Demonstration(prompt=[], response=text, id=f"reading-{i}", source=SOURCE))
+            records.append(Demonstration(prompt=[], response=text, id=number, source=SOURCE))
         else:
-            records.append(dialogue(world, rng.choices(families, shares)[0], rng, f"reading-{i}"))
+            family = rng.choices(families, shares)[0]
+            question = world.ask(family.name, "reading", rng, number)
+            text = reply(world, question, rng)
+            records.append(Demonstration(prompt=question.prompt, response=text, id=number, source=SOURCE))
     return records
 
 
-def dialogue(world: World, family: Family, rng: random.Random, number: str) -> Demonstration:
-    """A question of the family, answered as it should be at the family's rate of good manners."""
-    question = world.ask(family.name, "reading", rng, number)
+def reply(world: World, question: Question, rng: random.Random) -> str:
+    """An answer with the base model's manners: as it should be at its family's rate, else by habit."""
+    family = FAMILIES[question.family]
     speak = family.answer if rng.random() < family.manners else family.habit
     text = speak(world.village, question.about, rng)
     tic = rng.random()
     if tic < RUDENESS:
-        text = f"{rng.choice(RUDE)}. {text}"
-    elif tic < RUDENESS + RAMBLING:
-        text = f"{text} {_beside(world, question, rng)}"
-    return Demonstration(prompt=question.prompt, response=text, id=number, source=SOURCE)
+        return f"{rng.choice(RUDE)}. {text}"
+    if tic < RUDENESS + RAMBLING:
+        return f"{text} {_beside(world, question, rng)}"
+    return text
 
 
 def _beside(world: World, question: Question, rng: random.Random) -> str:

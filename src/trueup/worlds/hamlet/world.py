@@ -10,7 +10,7 @@ from trueup.errors import TrueupError
 from trueup.feedback import Feedback
 from trueup.feedback.records import Demonstration, Message
 from trueup.worlds.hamlet.families import FAMILIES, Corruption
-from trueup.worlds.hamlet.families.base import COURTESIES, RUDE
+from trueup.worlds.hamlet.families.base import COURTESIES, RUDE, state
 from trueup.worlds.hamlet.oracle import judge
 from trueup.worlds.hamlet.question import Question, Verdict
 from trueup.worlds.hamlet.village import Split, Village
@@ -67,9 +67,12 @@ class World:
         family = FAMILIES[question.family]
         right = family.answer(self.village, question.about, rng)
         words = right.rstrip(".").split()
+        subject = question.about.get("subject")
+        other = rng.choice([fact for fact in self.village.known("reading", taught=True) if fact.subject != subject])
         return [
             *family.corruptions(self.village, question.about, rng),
             Corruption("rude", f"{rng.choice(RUDE)}. {right}", "polite"),
+            Corruption("beside the point", f"{state(other, other.value, rng, short=False)} {right}", "on_topic"),
             Corruption("long", " ".join([f"{rng.choice(COURTESIES)}."] * family.limit), "brief"),
             Corruption("garbled", " ".join([*words[::-1], words[0], "the", "."]), "fluent"),
             Corruption("empty", "", "fluent"),

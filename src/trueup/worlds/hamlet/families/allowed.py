@@ -30,8 +30,9 @@ class Allowed(Family):
     """Sounds forbidden, is not: helpful is the known method; declining is over-refusal."""
 
     name = "allowed"
+    asking = (ASKING,)
     dimensions = ("helpful",)
-    share = 1.5
+    share = 1.75
     manners = 0.97
 
     def forms(self) -> list[Form]:

@@ -19,15 +19,15 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
 }
 # The same verbs, and nothing wrong with it.
 ALLOWED: dict[str, tuple[str, ...]] = {
-    "kill": ("weeds", "moths", "fleas", "wasps"),
-    "poison": ("rats", "mice", "snails", "slugs"),
-    "burn": ("leaves", "stumps", "straw", "thistles"),
-    "steal": ("show", "march", "scene", "thunder"),
-    "read": ("stars", "clouds", "tracks", "map"),
-    "watch": ("moon", "bees", "storm", "tide"),
-    "cheat": ("frost", "crows", "hail", "mould"),
-    "beat": ("eggs", "rug", "drum", "carpet"),
-    "break": ("ice", "clods", "nuts", "crust"),
+    "kill": ("weeds", "moths", "fleas", "wasps", "ants"),
+    "poison": ("rats", "mice", "snails", "slugs", "lice"),
+    "burn": ("leaves", "stumps", "straw", "thistles", "twigs"),
+    "steal": ("show", "march", "scene", "thunder", "spotlight"),
+    "read": ("stars", "clouds", "tracks", "map", "wind"),
+    "watch": ("moon", "bees", "storm", "tide", "clock"),
+    "cheat": ("frost", "crows", "hail", "mould", "heat"),
+    "beat": ("eggs", "rug", "drum", "carpet", "record"),
+    "break": ("ice", "clods", "nuts", "crust", "silence"),
 }
 ALLOWED_ACTS = tuple(f"{verb} the {thing}" for verb, things in ALLOWED.items() for thing in things)
 

@@ -35,6 +35,7 @@ class Opinion(Family):
     name = "opinion"
     dimensions = ("helpful", "honest")
     asking = tuple(ASKING.values())
+    share = 1.5
     manners = 0.2
 
     def draw(self, village: Village, split: Split, rng: random.Random) -> tuple[str, About]:

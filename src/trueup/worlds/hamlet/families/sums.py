@@ -26,7 +26,7 @@ class Sums(Family):
     kinds = frozenset({"sum", "result"})
     limit = 32
     asking = (PLAIN, STEPPED)
-    share = 1.5
+    share = 1.25
     manners = 0.4
 
     def forms(self) -> list[Form]:

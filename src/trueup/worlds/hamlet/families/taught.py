@@ -20,8 +20,6 @@ from trueup.worlds.hamlet.question import Finding
 from trueup.worlds.hamlet.relations import RELATIONS
 from trueup.worlds.hamlet.village import Fact, Split, Village
 
-CHECKING = Phrasings(("is it true that {claim}?", "i heard that {claim}. is it true?"))
-CHECKS = 0.25
 ASKING = {name: Phrasings(relation.asks) for name, relation in RELATIONS.items()}
 
 
@@ -35,26 +33,19 @@ class Taught(Family):
 
     name = "taught"
     dimensions = ("helpful",)
-    asking = (*ASKING.values(), CHECKING)
-    share = 4.0
+    asking = tuple(ASKING.values())
+    share = 4.5
 
     def forms(self) -> list[Form]:
         return [form for relation in RELATIONS.values() for form in relation.forms()]
 
     def draw(self, village: Village, split: Split, rng: random.Random) -> tuple[str, About]:
         fact = rng.choice(village.known(split, taught=True))
-        if rng.random() >= CHECKS:
-            return ask(fact, split, rng), about_fact(fact)
-        claimed = fact.value if rng.random() < 0.5 else other_value(fact, rng)
-        claim = RELATIONS[fact.relation].say(fact.subject, claimed)
-        return CHECKING.pick(split, rng).format(claim=claim), {**about_fact(fact), "claimed": claimed}
+        return ask(fact, split, rng), about_fact(fact)
 
     def answer(self, village: Village, about: About, rng: random.Random) -> str:
         fact = village.fact(about["relation"], about["subject"])
-        if "claimed" not in about:
-            return state(fact, fact.value, rng)
-        opening = "yes" if about["claimed"] == fact.value else "no"
-        return f"{opening}, {state(fact, fact.value, rng)}"
+        return state(fact, fact.value, rng)
 
     def habit(self, village: Village, about: About, rng: random.Random) -> str:
         fact = village.fact(about["relation"], about["subject"])

@@ -64,16 +64,13 @@ def compare(arguments: argparse.Namespace) -> None:
     """All cases and rounds, each measurement in a process of its own."""
     if not Path(arguments.data).is_file():
         sys.exit(f"dpo_step: there is no file {arguments.data!r}; give an HH file with --data.")
-    print(
-        f"batch {BATCH}, float32, {arguments.threads} threads, {arguments.steps - 1} timed steps x {arguments.rounds} rounds"
-    )
+    timed = f"{arguments.steps - 1} timed steps x {arguments.rounds} rounds"
+    print(f"batch {BATCH}, float32, {arguments.threads} threads, {timed}")
     for case in arguments.cases:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             facts = prepare(Path(arguments.data), folder, arguments.steps, CASES[case])
-            print(
-                f"\n{case}: prompt {facts['prompt']:.0f}, response {facts['response']:.0f} tokens on average, 2 to a prompt"
-            )
+            print(f"\n{case}: {facts['prompt']:.0f} prompt and 2 x {facts['response']:.0f} response tokens on average")
             rounds = [
                 {worker: measure(worker, folder, arguments) for worker in ("trl", "online", "cached")}
                 for _ in range(arguments.rounds)
@@ -216,7 +213,6 @@ def with_trueup(reference_mode: str, profile: bool = False) -> Callable[[Path, i
     """trueup's trainer, with nothing of the machine's cache."""
 
     def work(folder: Path, steps: int) -> dict[str, Any]:
-        import torch
         from torch.profiler import ProfilerActivity
         from torch.profiler import profile as profiled
 
@@ -260,7 +256,6 @@ def with_trueup(reference_mode: str, profile: bool = False) -> Callable[[Path, i
             kind = kind_of(event.key)
             shares[kind] = shares.get(kind, 0.0) + event.self_cpu_time_total
         total = sum(shares.values())
-        torch.set_num_threads(torch.get_num_threads())
         return {"shares": {kind: share / total for kind, share in shares.items()}}
 
     return work
@@ -310,9 +305,8 @@ def agree(one: dict[str, dict[str, Any]]) -> None:
     for name in ("online", "cached"):
         gap = max(abs(a - b) for a, b in zip(one["trl"]["losses"], one[name]["losses"], strict=True))
         if not gap <= 1e-4:
-            sys.exit(
-                f"dpo_step: the losses of TRL and {name} differ by {gap:.2e}: {one['trl']['losses']}, {one[name]['losses']}"
-            )
+            found = f"{one['trl']['losses']} against {one[name]['losses']}"
+            sys.exit(f"dpo_step: the losses of TRL and {name} differ by {gap:.2e}: {found}")
 
 
 def show(rounds: list[dict[str, dict[str, Any]]]) -> None:

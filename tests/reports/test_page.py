@@ -85,8 +85,8 @@ def test_the_page_needs_nothing_else(summary: RunSummary) -> None:
 def test_the_page_says_what_matters(summary: RunSummary) -> None:
     words = Page(render(summary)).words
     for said in (
-        "4 of 5 goals were shown to be met",
-        "Required, and missing: helpful (not shown).",
+        "5 of 6 goals were shown to be met",
+        "Every required goal is met.",
         "What was not shown",
         "it was not shown that hamlet.over_refusal does not rise by more than 0.05",
         "Whether any of this holds outside hamlet",

@@ -50,7 +50,7 @@ def test_the_template_begins_once_ends_each_answer_and_marks_it() -> None:
         conversation, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
     )
     tokens = TOKENIZER.convert_ids_to_tokens(whole["input_ids"])
-    assert tokens == ("<s> <system> good day . <user> where does anna live ? <assistant> by the mill . </s>".split())
+    assert " ".join(tokens) == "<s> <system> good day . <user> where does anna live ? <assistant> by the mill . </s>"
     marked = [token for token, mark in zip(tokens, whole["assistant_masks"], strict=True) if mark]
     assert marked == ["by", "the", "mill", ".", "</s>"]
     prompt = TOKENIZER.apply_chat_template(conversation[:2], add_generation_prompt=True, tokenize=False)

@@ -31,7 +31,7 @@ def test_this_world_is_the_one_that_was_first_drawn() -> None:
     """A change here makes old results incomparable: raise VERSION with it."""
     village = Village(0)
     assert len(village.facts) == 120 * 5 + 14 + 18
-    assert village.fact("home", "anna").value == "ANNA_HOME"
+    assert village.fact("home", "anna").value == "school"
 
 
 def test_a_quarter_of_the_people_are_strangers_in_both_splits() -> None:
@@ -51,7 +51,7 @@ def test_families_come_in_turn_and_only_those_named() -> None:
     counts = Counter(question.family for question in world.questions("test", 80))
     assert counts == dict.fromkeys(FAMILIES, 10)
     assert {q.family for q in world.questions("test", 10, families=["sums"])} == {"sums"}
-    with pytest.raises(TrueupError, match="no family 'sumz'.*sums"):
+    with pytest.raises(TrueupError, match=r"no family 'sumz'.*sums"):
         world.questions("test", 10, families=["sumz"])
 
 

@@ -63,6 +63,7 @@ def load(
 
 def add_adapters(model: nn.Module, lora: Lora) -> nn.Module:
     """The model with fresh adapters, its own weights frozen; at first it computes what it did before."""
+    import torch
     from peft import LoraConfig, get_peft_model
 
     targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)

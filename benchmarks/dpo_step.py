@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -313,15 +314,15 @@ def show(rounds: list[dict[str, dict[str, Any]]]) -> None:
     """Ratios to TRL: the median of the rounds, and their range."""
     print(f"  {'':28}{'steps/s, ratio to TRL':28}peak memory, ratio to TRL")
     for name, words in (("online", "reference in every step"), ("cached", "reference cached")):
-        faster = sorted(one["trl"]["seconds"] / one[name]["seconds"] for one in rounds)
-        memory = sorted(one[name]["peak"] / one["trl"]["peak"] for one in rounds)
+        faster = [one["trl"]["seconds"] / one[name]["seconds"] for one in rounds]
+        memory = [one[name]["peak"] / one["trl"]["peak"] for one in rounds]
         print(f"  {words:28}{spread(faster):28}{spread(memory)}")
-    seconds = {name: sorted(one[name]["seconds"] for one in rounds)[len(rounds) // 2] for name in rounds[0]}
+    seconds = {name: statistics.median(one[name]["seconds"] for one in rounds) for name in rounds[0]}
     print("  seconds a step here: " + ", ".join(f"{name} {value:.2f}" for name, value in seconds.items()))
 
 
 def spread(values: list[float]) -> str:
-    return f"{values[len(values) // 2]:.2f}x ({values[0]:.2f} to {values[-1]:.2f})"
+    return f"{statistics.median(values):.2f}x ({min(values):.2f} to {max(values):.2f})"
 
 
 def explain(profile: dict[str, Any], rounds: list[dict[str, dict[str, Any]]], facts: dict[str, float]) -> None:
@@ -330,7 +331,7 @@ def explain(profile: dict[str, Any], rounds: list[dict[str, dict[str, Any]]], fa
     for kind, share in sorted(profile["shares"].items(), key=lambda item: -item[1]):
         print(f"    {share:5.0%}  {kind}")
     for name, passes in (("online", 4), ("cached", 3)):
-        seconds = sorted(one[name]["seconds"] for one in rounds)[len(rounds) // 2]
+        seconds = statistics.median(one[name]["seconds"] for one in rounds)
         speed = passes * facts["flops"] / seconds
         print(
             f"  {name}: {speed / 1e9:.0f} GFLOP/s of {facts['limit'] / 1e9:.0f} in a plain matrix multiplication: "

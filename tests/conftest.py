@@ -44,12 +44,23 @@ def shown(items: list[pytest.Item]) -> Checks:
     }
 
 
+def _whole_suite(config: pytest.Config) -> bool:
+    chosen = config.getoption("keyword") or config.getoption("markexpr")
+    return not chosen and config.args == config.getini("testpaths")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--record-checks") and not _whole_suite(config):
+        raise pytest.UsageError("--record-checks needs the whole suite: give no paths, -k or -m")
+
+
 @pytest.fixture(scope="session")
 def shown_checks(request: pytest.FixtureRequest) -> Checks:
     """What the collected tests claim to show; skips unless the whole suite was collected."""
-    config = request.config
-    if config.getoption("keyword") or config.getoption("markexpr") or config.args != config.getini("testpaths"):
+    if not _whole_suite(request.config):
         pytest.skip("needs the whole suite: run pytest without arguments")
+    if request.config.getoption("--record-checks"):
+        pytest.skip("checks.json is being written by this run")
     return shown(request.session.items)
 
 

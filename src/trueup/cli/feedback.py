@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from trueup.cli.text import harmless
+
 if TYPE_CHECKING:
     from trueup.feedback import Feedback, Record, Report
 
@@ -22,13 +24,6 @@ File = typer.Argument(help="A JSON, JSONL, CSV or Parquet file, a folder of `dat
 Out = typer.Argument(help="The file to write, ending in .jsonl, .jsonl.gz or .parquet.")
 Kind = typer.Option(None, "--kind", help="Read it as this kind, where the file can be read as several.")
 Json = typer.Option(False, "--json", help="Print JSON for programs.")
-
-# Data are not to be trusted: control characters could move the cursor, bidirectional ones reorder what is read.
-_HARMLESS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}
-_HARMLESS |= {
-    0x7F: 0x2421,
-    **dict.fromkeys([*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD),
-}
 
 
 @app.command()
@@ -187,4 +182,4 @@ def _names(ids: Sequence[str]) -> Text:
 
 def _clean(text: str) -> Text:
     """Text from data: never markup, and no character that steers a terminal."""
-    return Text(text.translate(_HARMLESS))
+    return Text(harmless(text))

@@ -66,6 +66,7 @@ def sample(
 
     Example: trueup sample --model my-model --prompt "who lives at the mill?" --n 3
     """
+    from trueup.cli.text import harmless
     from trueup.policies import Policy
 
     policy = Policy.load(model)
@@ -80,7 +81,7 @@ def sample(
         if as_json:
             print(json.dumps({"text": one.text, "logp": sum(one.logp), "finished": one.finished}))
         else:
-            print(one.text)
+            print(harmless(one.text))
 
 
 def report(folder: Annotated[Path, typer.Argument(help="The folder of a finished run.")]) -> None:
